@@ -1,0 +1,54 @@
+// Files as whole pieces: read, replaced atomically, mapped. The one place that opens files on the host.
+//
+// A path the user named wrongly (missing, a directory, not readable) is a UserError; a system call that fails on a
+// good path is an IoError with the call, the path and errno's text.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace centavo {
+
+// The contents of a regular file, up to its end as seen while reading.
+std::string read_file(const std::string& path);
+
+// Replaces `path` by `bytes`: a reader sees the old contents or the new, also after a crash or a loss of power. The
+// bytes go to a new file beside `path`, which is synced, renamed over it, and the directory synced. When a step before
+// the rename fails, `path` is unchanged and the new file is removed. A symbolic link at `path` is replaced, not
+// followed; the new file has the default permissions.
+void write_file_atomic(const std::string& path, std::string_view bytes);
+// The same for the parts end to end, without joining them in memory.
+void write_parts_atomic(const std::string& path, std::span<const std::string_view> parts);
+
+// Makes the names in `path` last: entries made, renamed or removed before the call survive a crash after it.
+void sync_directory(const std::string& path);
+
+// Puts the directory `from` at `to` and makes that last. What was at `to` is at `from` afterwards; the two swap in one
+// step where the file system can, else a crash may leave the old one under the name `to`.swap.tmp.
+void install_directory(const std::string& from, const std::string& to);
+
+// The directory that holds `path`; "." for a bare name.
+std::string parent_directory(const std::string& path);
+
+// Makes `path` and every missing directory above it; nothing happens when it exists.
+void make_directories(const std::string& path);
+
+// A regular file in memory, read-only, paged in as it is touched. The view dies with the object and survives moves of
+// it. Hazard: shortening the file while it is mapped makes reads past its new end fatal.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::string_view view() const { return {data_, size_}; }
+
+ private:
+  char* data_ = nullptr;  // null when the file is empty
+  size_t size_ = 0;
+};
+
+}  // namespace centavo
