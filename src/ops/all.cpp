@@ -1,0 +1,43 @@
+#include "ops/all.h"
+
+#include "ops/adamw/adamw.h"
+#include "ops/add/add.h"
+#include "ops/advance/advance.h"
+#include "ops/all_gather/all_gather.h"
+#include "ops/all_reduce/all_reduce.h"
+#include "ops/attention/attention.h"
+#include "ops/cast/cast.h"
+#include "ops/clip/clip.h"
+#include "ops/embedding/embedding.h"
+#include "ops/linear/linear.h"
+#include "ops/lm_head_loss/lm_head_loss.h"
+#include "ops/quantize/quantize.h"
+#include "ops/reduce_scatter/reduce_scatter.h"
+#include "ops/rmsnorm/rmsnorm.h"
+#include "ops/rope/rope.h"
+#include "ops/sqnorm/sqnorm.h"
+#include "ops/swiglu/swiglu.h"
+
+namespace centavo {
+
+OpTable all_ops() {
+  return OpTable({
+      embedding_def(),    embedding_grad_def(),  //
+      linear_def(),       linear_dx_def(),
+      linear_dw_def(),    linear_db_def(),     //
+      rmsnorm_def(),      rmsnorm_grad_def(),  //
+      rope_table_def(),   rope_def(),
+      rope_grad_def(),                              //
+      attention_def(),    attention_grad_def(),     //
+      swiglu_def(),       swiglu_grad_def(),        //
+      lm_head_loss_def(), lm_head_loss_grad_def(),  //
+      sqnorm_def(),       clip_def(),
+      adamw_def(),  //
+      add_def(),          cast_def(),
+      amax_def(),         quantize_def(),  //
+      advance_def(),      all_gather_def(),
+      all_reduce_def(),   reduce_scatter_def(),  //
+  });
+}
+
+}  // namespace centavo

@@ -1,0 +1,166 @@
+// How the CPU kernels of attention cut their work.
+//
+// The H / K query heads that share a key/value head are laid side by side: row r of (document, key/value head) is
+// token r / group of the document, query head r % group of the group. A row tile is kTile such rows, a key tile kTile
+// keys; positions count from the start of the document. Work items are (tile, key/value head), independent of each
+// other and of the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ops/attention/tile_product.h"
+#include "program/op_table.h"
+
+namespace centavo::flash {
+
+inline constexpr int64_t kMaxHeadSize = 256;
+inline constexpr int64_t kTile = 64;
+
+struct AttentionSizes {
+  int64_t tokens = 0, heads = 1, kv_heads = 1, head_size = 0, window = 0, documents = 0;
+
+  int64_t group() const { return heads / kv_heads; }
+  int64_t y_row() const { return heads * head_size; }
+  int64_t qkv_row() const { return (heads + 2 * kv_heads) * head_size; }
+  int64_t key_column(int64_t kv) const { return (heads + kv) * head_size; }
+  int64_t value_column(int64_t kv) const { return (heads + kv_heads + kv) * head_size; }
+};
+
+AttentionSizes attention_sizes(const OpView& view, size_t qkv, size_t cu_seqlens);
+
+template <class A>
+A attention_scale(const AttentionSizes& sizes) {
+  return static_cast<A>(1.0 / std::sqrt(static_cast<double>(sizes.head_size)));
+}
+
+struct Document {
+  int64_t index = 0;
+  int64_t begin = 0;
+  int64_t length = 0;
+};
+
+// The documents of a batch, safe whatever cu_seqlens holds: ordered, disjoint, inside [0, tokens).
+struct Documents {
+  const int32_t* cu_seqlens;
+  int64_t count;
+  int64_t tokens;
+
+  // f(document) in order, until it returns false.
+  template <class F>
+  void each(const F& f) const {
+    int64_t begin = std::clamp<int64_t>(cu_seqlens[0], 0, tokens);
+    for (int64_t d = 0; d < count; ++d) {
+      const int64_t end = std::clamp<int64_t>(cu_seqlens[d + 1], begin, tokens);
+      if (!f(Document{d, begin, end - begin})) return;
+      begin = end;
+    }
+  }
+};
+
+inline int64_t tiles_of(int64_t rows) { return (rows + kTile - 1) / kTile; }
+
+// Number of tiles when each token makes `rows_per_token` rows.
+inline int64_t count_tiles(const Documents& documents, int64_t rows_per_token) {
+  int64_t tiles = 0;
+  documents.each([&](const Document& d) {
+    tiles += tiles_of(d.length * rows_per_token);
+    return true;
+  });
+  return tiles;
+}
+
+struct Tile {
+  Document document;
+  int64_t begin = 0;  // first row in the document
+  int64_t rows = 0;
+};
+
+inline Tile tile_at(const Documents& documents, int64_t rows_per_token, int64_t index) {
+  Tile found;
+  documents.each([&](const Document& d) {
+    const int64_t rows = d.length * rows_per_token;
+    if (index >= tiles_of(rows)) {
+      index -= tiles_of(rows);
+      return true;
+    }
+    found = {d, index * kTile, std::min(kTile, rows - index * kTile)};
+    return false;
+  });
+  return found;
+}
+
+// Token and head of the rows of a row tile, and the keys each sees.
+struct RowTile {
+  Document document;
+  int64_t begin, rows, group, kv;
+
+  int64_t token(int64_t r) const { return document.begin + (begin + r) / group; }
+  int64_t head(int64_t r) const { return kv * group + (begin + r) % group; }
+};
+
+// Keys [first, last] seen by each row; lanes beyond the rows of a tile see none.
+struct Seen {
+  int32_t first[kTile];
+  int32_t last[kTile];
+};
+
+// `position` is where the document's first token stands, `keys` how many keys there are.
+inline void find_seen(const RowTile& tile, int64_t window, int64_t position, int64_t keys, Seen& seen) {
+  for (int64_t r = 0; r < kTile; ++r) {
+    const int64_t own = position + (tile.begin + r) / tile.group;
+    const int64_t first = window == 0 ? 0 : std::max<int64_t>(0, own - window + 1);
+    seen.first[r] = static_cast<int32_t>(first);
+    seen.last[r] = r < tile.rows ? static_cast<int32_t>(std::min(own, keys - 1)) : -1;
+  }
+}
+
+// Does every row see every key of [begin, end)? Both bounds grow with the row.
+inline bool sees_all(const Seen& seen, int64_t rows, int64_t begin, int64_t end) {
+  return end - 1 <= seen.last[0] && begin >= seen.first[rows - 1];
+}
+
+// Far below any score, and finite: differences stay numbers.
+template <class A>
+inline constexpr A kUnseen = std::numeric_limits<A>::lowest();
+
+// Tile [rows, columns] = scale * rows given by address(r); zeros up to whole blocks and lanes.
+template <class T, class A, class Address>
+void load_rows(int64_t rows, int64_t columns, A scale, const Address& address, Strided<A> tile) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* source = address(r);
+    A* target = tile.data + r * tile.row;
+#pragma omp simd
+    for (int64_t c = 0; c < columns; ++c) target[c] = convert<A>(source[c]) * scale;
+    std::fill(target + columns, target + tile.row, A(0));
+  }
+  std::fill(tile.data + rows * tile.row, tile.data + round_up(rows, kBlockRows) * tile.row, A(0));
+}
+
+// The transpose: tile [columns, kTile], rows become lanes; lanes without a row are zero.
+template <class T, class A, class Address>
+void load_transposed(int64_t rows, int64_t columns, A scale, const Address& address, A* tile) {
+  const int64_t lanes = round_up(rows, kVectorLanes<A>);
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* source = address(r);
+    for (int64_t c = 0; c < columns; ++c) tile[c * kTile + r] = convert<A>(source[c]) * scale;
+  }
+  for (int64_t c = 0; c < columns; ++c) std::fill(tile + c * kTile + rows, tile + c * kTile + lanes, A(0));
+}
+
+// Tokens of no document: f(begin, end) over the two ranges they fill.
+template <class F>
+void each_padding(const Documents& documents, const F& f) {
+  int64_t begin = documents.tokens;
+  int64_t end = 0;
+  documents.each([&](const Document& d) {
+    begin = std::min(begin, d.begin);
+    end = d.begin + d.length;
+    return true;
+  });
+  f(0, begin);
+  f(end, documents.tokens);
+}
+
+}  // namespace centavo::flash

@@ -1,0 +1,41 @@
+// Root-mean-square norm, with the residual addition before it fused in.
+//
+//   sum  = x + delta                     [N, C]  T      (without delta: x itself, not written)
+//   rstd = 1 / sqrt(mean(sum^2) + eps)   [N]     statistic
+//   h    = sum * rstd * weight           [N, C]  T
+//
+// x, delta [N, C] T, weight [C] T. `sum` is rounded to T before it is used, so the norm of the written sum is what
+// is computed. Statistics and products are carried in the accumulator of T and rounded once.
+//
+// Backward, with g = dh * weight and xhat = sum * rstd:
+//   dx      = dsum + rstd * (g - xhat * mean(g * xhat))   [N, C]  T   (dsum: gradient of `sum` from elsewhere)
+//   dweight = sum over rows of dh * xhat                  [C]     gradient
+//
+// Aliasing: no output may share memory with an input. Deterministic: each row belongs to one thread, each column
+// of dweight too, rows added in order. Error: |h - exact| <= (C/2 + 4) u |h| with u the roundoff of the
+// accumulator, plus one rounding to T. Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
+#pragma once
+
+#include <string>
+
+#include "program/builder.h"
+
+namespace centavo {
+
+struct RmsNormed {
+  BufferId h = kNone;
+  BufferId sum = kNone;  // the residual stream after the addition; x itself without delta
+};
+
+// `delta` may be kNone. Names its outputs NAME, NAME.rstd and NAME.sum.
+RmsNormed rmsnorm(Builder& b, const std::string& name, BufferId x, BufferId delta, BufferId weight, double eps);
+
+//   h, rstd, sum? = rmsnorm(x, delta?, weight) eps
+OpDef rmsnorm_def();
+//   dx, dweight? = rmsnorm_grad(dh, dsum?, sum, weight, rstd)
+OpDef rmsnorm_grad_def();
+
+CpuKernel rmsnorm_cpu(const OpView& view, const CpuTraits& traits);
+CpuKernel rmsnorm_grad_cpu(const OpView& view, const CpuTraits& traits);
+
+}  // namespace centavo

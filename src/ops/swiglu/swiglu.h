@@ -1,0 +1,35 @@
+// Gated activation of the feed-forward layer.
+//
+//   gate = gate_up[:, 0..F-1],  up = gate_up[:, F..2F-1]
+//   sigma(x) = 1 / (1 + exp(-x)),  silu(x) = x sigma(x)
+//   s = silu(gate) * up                                                     [N, F]  T
+//
+// gate_up [N, 2F] T. Backward, with ds [N, F] T:
+//   dgate = ds * up * sigma(gate) * (1 + gate * (1 - sigma(gate)))
+//   dup   = ds * silu(gate)                          dgate_up = (dgate, dup)  [N, 2F]  T
+//
+// Carried in the accumulator of T and rounded once. sigma and 1 - sigma are both made from exp(-|gate|), so neither
+// overflows nor cancels.
+//
+// Aliasing: no output may share memory with an input. Deterministic: each element is computed on its own. Error, with u
+// the roundoff of the accumulator: |s - exact| <= 12 u |s|, dup alike, |dgate - exact| <= 18 u |ds * up|, plus one
+// rounding to T. Source: Shazeer, "GLU Variants Improve Transformer", 2020.
+#pragma once
+
+#include <string>
+
+#include "program/builder.h"
+
+namespace centavo {
+
+BufferId swiglu(Builder& b, const std::string& name, BufferId gate_up);
+
+//   s = swiglu(gate_up)
+OpDef swiglu_def();
+//   dgate_up = swiglu_grad(ds, gate_up)
+OpDef swiglu_grad_def();
+
+CpuKernel swiglu_cpu(const OpView& view, const CpuTraits& traits);
+CpuKernel swiglu_grad_cpu(const OpView& view, const CpuTraits& traits);
+
+}  // namespace centavo

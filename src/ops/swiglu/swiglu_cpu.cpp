@@ -1,0 +1,80 @@
+#include <cmath>
+
+#include "base/fast_exp.h"
+#include "base/parallel.h"
+#include "ops/swiglu/swiglu.h"
+
+namespace centavo {
+namespace {
+
+constexpr int64_t kRowsPerThread = 4;
+
+// sigma(x) and 1 - sigma(x), each to full relative accuracy.
+template <class A>
+struct Sigmoid {
+  A value;
+  A rest;
+};
+
+template <class A>
+inline Sigmoid<A> sigmoid(A x) {
+  const A e = exp_fast(-std::fabs(x));
+  const A large = A(1) / (A(1) + e);
+  return {large * blend(x < A(0), e, A(1)), large * blend(x < A(0), A(1), e)};
+}
+
+template <class T>
+void forward_row(const T* gate, const T* up, int64_t columns, T* s) {
+  using A = Accumulator<T>;
+#pragma omp simd
+  for (int64_t c = 0; c < columns; ++c) {
+    const A x = convert<A>(gate[c]);
+    s[c] = convert<T>(x * sigmoid(x).value * convert<A>(up[c]));
+  }
+}
+
+template <class T>
+void backward_row(const T* ds, const T* gate, const T* up, int64_t columns, T* dgate, T* dup) {
+  using A = Accumulator<T>;
+#pragma omp simd
+  for (int64_t c = 0; c < columns; ++c) {
+    const A d = convert<A>(ds[c]);
+    const A x = convert<A>(gate[c]);
+    const Sigmoid<A> sigma = sigmoid(x);
+    dgate[c] = convert<T>(d * convert<A>(up[c]) * (sigma.value * (A(1) + x * sigma.rest)));
+    dup[c] = convert<T>(d * (x * sigma.value));
+  }
+}
+
+}  // namespace
+
+CpuKernel swiglu_cpu(const OpView& v, const CpuTraits&) {
+  const int64_t rows = v.rows(0);
+  const int64_t columns = v.columns(0) / 2;
+  return visit_compute(v.input(0).dtype, [&](auto tag) -> CpuKernel {
+    using T = typename decltype(tag)::type;
+    return [=](const CpuCall& call) {
+      parallel_for(rows, kRowsPerThread, [&](int64_t r) {
+        const T* gate = call.in<T>(0) + r * 2 * columns;
+        forward_row(gate, gate + columns, columns, call.out<T>(0) + r * columns);
+      });
+    };
+  });
+}
+
+CpuKernel swiglu_grad_cpu(const OpView& v, const CpuTraits&) {
+  const int64_t rows = v.rows(0);
+  const int64_t columns = v.columns(0);
+  return visit_compute(v.input(0).dtype, [&](auto tag) -> CpuKernel {
+    using T = typename decltype(tag)::type;
+    return [=](const CpuCall& call) {
+      parallel_for(rows, kRowsPerThread, [&](int64_t r) {
+        const T* gate = call.in<T>(1) + r * 2 * columns;
+        T* dgate = call.out<T>(0) + r * 2 * columns;
+        backward_row(call.in<T>(0) + r * columns, gate, gate + columns, columns, dgate, dgate + columns);
+      });
+    };
+  });
+}
+
+}  // namespace centavo
