@@ -1,0 +1,30 @@
+// What every machine can do: run the step of a placed program on its own memory.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "program/program.h"
+
+namespace centavo {
+
+// Called after each op of a step that is run op by op: `call` counts section calls of the step.
+using OpObserver = std::function<void(int64_t call, const Section& section, const Op& op)>;
+
+class Machine {
+ public:
+  virtual ~Machine() = default;
+
+  virtual const Program& program() const = 0;
+
+  // Runs the whole step. With an observer, op by op.
+  virtual void step(const OpObserver& observer = {}) = 0;
+
+  // Memory of a buffer's slot, by name; what the step will see or has left there. CHECKs the name.
+  virtual void write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot = 0) = 0;
+  virtual void read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot = 0) const = 0;
+};
+
+}  // namespace centavo

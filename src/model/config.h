@@ -1,0 +1,30 @@
+// The architecture of a model in Hugging Face's words. Values only: reading and checking are the callers'
+// (train/run_config.h for TOML).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace centavo {
+
+struct ModelConfig {
+  std::string model_type = "llama";
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t num_key_value_heads = 0;
+  int64_t head_dim = 0;
+  double rms_norm_eps = 1e-5;
+  double rope_theta = 10000;
+  bool tie_word_embeddings = false;
+  bool attention_bias = false;  // on the q, k, v and o projections
+  int64_t sliding_window = 0;   // 0: none
+  double initializer_range = 0.02;
+  int64_t max_position_embeddings = 0;
+
+  bool operator==(const ModelConfig&) const = default;
+};
+
+}  // namespace centavo

@@ -1,0 +1,98 @@
+#include "model/transformer.h"
+
+#include "ops/embedding/embedding.h"
+#include "ops/linear/linear.h"
+#include "ops/rmsnorm/rmsnorm.h"
+#include "ops/rope/rope.h"
+#include "ops/swiglu/swiglu.h"
+
+namespace centavo {
+namespace {
+
+class Decoder {
+ public:
+  Decoder(Builder& b, const ModelConfig& config, const TransformerOptions& options)
+      : b_(b), c_(config), options_(options) {}
+
+  Transformed run(const TokenInputs& in) {
+    const BufferId embed = weight("embed.weight", {c_.vocab_size, c_.hidden_size});
+    const BufferId angles = rope_table(b_, "angles", in.positions, c_.head_dim, c_.rope_theta);
+
+    BufferId x = embedding(b_, "x", in.tokens, embed);  // the residual stream
+    BufferId delta = kNone;                             // what the next norm adds to it
+    for (int64_t i = 0; i < c_.num_hidden_layers; ++i) {
+      b_.layer = static_cast<int32_t>(i);
+      prefix_ = fmt::format("layers.{}.", i);
+      const BufferId a = norm("attn_norm", x, delta);
+      delta = attend(a, angles, in.cu_seqlens, i);
+      const BufferId m = norm("mlp_norm", x, delta);
+      delta = feed_forward(m);
+    }
+    b_.layer = -1;
+    prefix_.clear();
+    const BufferId h = norm("norm", x, delta);
+
+    const bool tied = c_.tie_word_embeddings;
+    return {h, tied ? embed : weight("head.weight", {c_.vocab_size, c_.hidden_size})};
+  }
+
+ private:
+  // x += delta; returns the norm of the sum.
+  BufferId norm(const std::string& name, BufferId& x, BufferId delta) {
+    const BufferId w = weight(prefix_ + name + ".weight", {c_.hidden_size});
+    const RmsNormed out = rmsnorm(b_, prefix_ + name, x, delta, w, c_.rms_norm_eps);
+    x = out.sum;
+    return out.h;
+  }
+
+  BufferId attend(BufferId h, BufferId angles, BufferId cu_seqlens, int64_t layer) {
+    const int64_t heads = c_.num_attention_heads;
+    const int64_t kv_heads = c_.num_key_value_heads;
+    const AttentionCache cache = options_.caches.empty() ? AttentionCache{} : options_.caches.at(layer);
+
+    const BufferId qkv = project("qkv", h, (heads + 2 * kv_heads) * c_.head_dim, c_.attention_bias);
+    const BufferId turned = rope(b_, prefix_ + "rope", qkv, angles, heads, kv_heads);
+    const BufferId y =
+        attention(b_, prefix_ + "attention", turned, cu_seqlens, {heads, kv_heads, c_.sliding_window}, cache);
+    return project("o", y, c_.hidden_size);
+  }
+
+  BufferId feed_forward(BufferId h) {
+    const BufferId gate_up = project("gate_up", h, 2 * c_.intermediate_size);
+    return project("down", swiglu(b_, prefix_ + "swiglu", gate_up), c_.hidden_size);
+  }
+
+  // y = x W^T (+ bias), and with LoRA + alpha/rank * (x A^T) B^T.
+  BufferId project(const std::string& name, BufferId x, int64_t out, bool has_bias = false) {
+    const std::string full = prefix_ + name;
+    const int64_t in = b_.program.buffer(x).shape.back();
+    const BufferId w = weight(full + ".weight", {out, in});
+    const BufferId bias = has_bias ? weight(full + ".bias", {out}) : kNone;
+    const BufferId y = linear(b_, full, x, w, bias);
+    if (options_.lora) {
+      const auto [rank, alpha] = *options_.lora;
+      const BufferId low = linear(b_, full + ".low", x, b_.parameter(full + ".lora_a", {rank, in}));
+      const BufferId up = b_.parameter(full + ".lora_b", {out, rank});
+      linear(b_, Into(y, Bind::add), low, up, kNone, alpha / static_cast<double>(rank));
+    }
+    return y;
+  }
+
+  BufferId weight(const std::string& name, Shape shape) {
+    return b_.parameter(name, std::move(shape), !options_.lora.has_value());
+  }
+
+  Builder& b_;
+  const ModelConfig& c_;
+  const TransformerOptions& options_;
+  std::string prefix_;  // of the layer's names
+};
+
+}  // namespace
+
+Transformed transformer(Builder& b, const ModelConfig& config, const TokenInputs& in,
+                        const TransformerOptions& options) {
+  return Decoder(b, config, options).run(in);
+}
+
+}  // namespace centavo
