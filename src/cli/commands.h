@@ -1,0 +1,19 @@
+// One function per command; each adds its subcommand to the app and returns what to run when it is chosen.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace centavo {
+
+using Command = std::function<void()>;
+
+struct Registered {
+  CLI::App* app = nullptr;
+  Command run;
+};
+
+Registered register_train(CLI::App& app);
+Registered register_program(CLI::App& app);
+
+}  // namespace centavo

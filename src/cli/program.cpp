@@ -1,0 +1,70 @@
+// centavo program RUN.toml [key=value …] [--after PASS]
+// centavo program FILE.program
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+#include "cli/commands.h"
+#include "machine/cpu/cpu_machine.h"
+#include "ops/all.h"
+#include "program/text.h"
+#include "program/verify.h"
+#include "train/step_program.h"
+
+namespace centavo {
+namespace {
+
+struct Arguments {
+  std::string file;
+  std::vector<std::string> overrides;
+  std::string after = "place";
+};
+
+Program read_program(const std::string& path, const OpTable& ops) {
+  const std::string text = read_file(path);
+  try {
+    Program program = parse(text);
+    verify(program, ops);
+    return program;
+  } catch (const UserError& error) {
+    user_error("{}: {}", path, error.what());
+  }
+}
+
+Program build_program(const Arguments& arguments, const OpTable& ops) {
+  Program program = training_program(ops, parse_run_config(arguments.file, arguments.overrides),
+                                     CpuMachine::thread_count(0), arguments.after);
+  verify(program, ops);
+  return program;
+}
+
+void program(const Arguments& arguments, bool gave_after) {
+  const OpTable ops = all_ops();
+  const bool is_text = arguments.file.ends_with(".program");
+  if (is_text && (gave_after || !arguments.overrides.empty())) {
+    user_error("{} is a program text, to which no keys and no passes apply; leave out {} or name a run file",
+               arguments.file, gave_after ? "--after" : arguments.overrides[0]);
+  }
+  const std::string text = print(is_text ? read_program(arguments.file, ops) : build_program(arguments, ops));
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    io_error("write", "the standard output");
+  }
+}
+
+}  // namespace
+
+Registered register_program(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("program", "Print the program of a training step");
+  command->add_option("FILE", arguments->file, "A run file, or a program text (FILE.program) to check and print")
+      ->required();
+  command->add_option("key=value", arguments->overrides, "Keys that override the run file's");
+  const CLI::Option* after = command->add_option(
+      "--after", arguments->after, fmt::format("Stop after this pass: {}", fmt::join(pass_names(), ", ")));
+  return {command, [arguments, after] { program(*arguments, after->count() > 0); }};
+}
+
+}  // namespace centavo

@@ -1,0 +1,22 @@
+// Finds where a step went wrong. `clip` has seen that loss or gradient norm is not finite and the optimizer has written
+// nothing, so the step can be run again, op by op, from the same weights and tokens.
+#pragma once
+
+#include <string>
+
+#include "machine/machine.h"
+
+namespace centavo {
+
+struct NonFinite {
+  bool found = false;
+  int64_t micro_batch = 0;
+  std::string op;      // as the program's text has it
+  std::string buffer;  // the output that holds the value
+  int64_t element = 0;
+};
+
+// Replays step `step` (the one just run) of `micro_batches` section calls; the counters end where they were.
+NonFinite find_non_finite(Machine& machine, int64_t step, int64_t micro_batches);
+
+}  // namespace centavo

@@ -1,0 +1,46 @@
+#include "train/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "base/errors.h"
+
+namespace centavo {
+namespace {
+
+// From 1 at progress 0 to 0 at progress 1.
+double remaining(Decay decay, double progress) {
+  switch (decay) {
+    case Decay::constant: return 1;
+    case Decay::linear: return 1 - progress;
+    case Decay::cosine: return (1 + std::cos(std::numbers::pi * progress)) / 2;
+  }
+  return 1;
+}
+
+}  // namespace
+
+double learning_rate_at(const Schedule& schedule, int64_t step) {
+  CHECK(step >= 0, "step {}", step);
+  const int64_t warmup = schedule.warmup_steps;
+  if (step < warmup) return schedule.learning_rate * static_cast<double>(step + 1) / static_cast<double>(warmup);
+  const int64_t decay_steps = std::max<int64_t>(1, schedule.max_steps - warmup);
+  const double progress = std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(decay_steps));
+  const double least = schedule.decay == Decay::constant ? 1 : schedule.min_lr_ratio;
+  return schedule.learning_rate * (least + (1 - least) * remaining(schedule.decay, progress));
+}
+
+const std::vector<std::string>& decay_names() {
+  static const std::vector<std::string> names = {"constant", "linear", "cosine"};
+  return names;
+}
+
+Decay decay_of(const std::string& name) {
+  const std::vector<std::string>& names = decay_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  CHECK(found != names.end(), "{} is no schedule", name);
+  return static_cast<Decay>(found - names.begin());
+}
+
+}  // namespace centavo

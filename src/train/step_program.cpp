@@ -1,0 +1,78 @@
+#include "train/step_program.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "base/nearest.h"
+#include "model/programs.h"
+#include "passes/differentiate.h"
+#include "passes/optimize.h"
+#include "passes/place.h"
+#include "passes/precision.h"
+#include "passes/sections.h"
+
+namespace centavo {
+namespace {
+
+struct NamedPass {
+  std::string name;
+  std::function<Program(Program)> run;
+};
+
+std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, int threads) {
+  const BatchShape batch{.sequences = c.micro_batch, .seq_len = c.seq_len, .slots = token_slots(c)};
+  const OptimizerSettings optimizer{c.beta1, c.beta2, c.eps, c.weight_decay, c.clip_norm};
+  const auto policy = [&c] { return precision_policy(c.precision); };
+  return {
+      {"forward", [&, batch](Program) { return training_forward(ops, c.model, batch, c.loss_chunk); }},
+      {"differentiate", [&](Program p) { return differentiate(std::move(p), ops); }},
+      {"optimize", [&, optimizer](Program p) { return optimize(std::move(p), ops, optimizer); }},
+      {"precision", [&, policy](Program p) { return precision(std::move(p), ops, policy()); }},
+      {"sections", [&](Program p) { return sections(std::move(p), ops, c.grad_accum_steps); }},
+      {"workspaces", [&, threads](Program p) { return add_cpu_workspaces(std::move(p), ops, {threads}); }},
+      {"place", [](Program p) { return place(std::move(p)); }},
+  };
+}
+
+}  // namespace
+
+const std::vector<std::string>& pass_names() {
+  static const std::vector<std::string> names = {"forward",  "differentiate", "optimize", "precision",
+                                                 "sections", "workspaces",    "place"};
+  return names;
+}
+
+int64_t token_slots(const RunConfig& config) { return 2 * config.grad_accum_steps; }
+
+Program training_program(const OpTable& ops, const RunConfig& config, int threads, const std::string& last) {
+  if (std::ranges::find(pass_names(), last) == pass_names().end()) {
+    user_error("there is no pass '{}'; the passes are {}{}", last, fmt::join(pass_names(), ", "),
+               did_you_mean(last, pass_names()));
+  }
+  Program program;
+  for (const NamedPass& pass : training_passes(ops, config, threads)) {
+    program = pass.run(std::move(program));
+    if (pass.name == last) break;
+  }
+  return program;
+}
+
+Program evaluation_program(const OpTable& ops, const RunConfig& c, int threads) {
+  const BatchShape batch{.sequences = c.micro_batch, .seq_len = c.seq_len};
+  Program program = evaluation(ops, c.model, batch, c.loss_chunk);
+  program = precision(std::move(program), ops, precision_policy(c.precision));
+  program = add_cpu_workspaces(std::move(program), ops, {threads});
+  return place(std::move(program), {.red_zone_bytes = 0, .borrow = {BufferKind::parameter}});
+}
+
+Program decoding_program(const OpTable& ops, const RunConfig& c, int threads, int64_t new_tokens, int64_t max_len,
+                         bool borrow_cache) {
+  Program program = decoding(ops, c.model, 1, new_tokens, max_len);
+  program = precision(std::move(program), ops, precision_policy(c.precision));
+  program = add_cpu_workspaces(std::move(program), ops, {threads});
+  std::set<BufferKind> borrowed = {BufferKind::parameter};
+  if (borrow_cache) borrowed.insert(BufferKind::cache);
+  return place(std::move(program), {.red_zone_bytes = 0, .borrow = borrowed});
+}
+
+}  // namespace centavo
