@@ -1,0 +1,303 @@
+// Whatever a user gets wrong ends in exit code 2, one line that says what and where, and untouched files.
+//
+// The program itself runs; every directory's name holds a space.
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace centavo::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ContainsRegex;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Strings = std::vector<std::string>;
+
+struct Outcome {
+  int code = -1;  // -1: killed by a signal
+  std::string out;
+  std::string err;
+};
+
+std::string contents(std::FILE* file) {
+  std::string bytes;
+  std::rewind(file);
+  for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) bytes += static_cast<char>(c);
+  std::fclose(file);
+  return bytes;
+}
+
+// Only what is safe between fork and exec stands in the child's branch.
+Outcome run(Strings args) {
+  args.insert(args.begin(), CENTAVO_PROGRAM);
+  std::vector<char*> argv;
+  for (std::string& arg : args) argv.push_back(arg.data());
+  argv.push_back(nullptr);
+  std::FILE* out = std::tmpfile();
+  std::FILE* err = std::tmpfile();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(::fileno(out), STDOUT_FILENO);
+    ::dup2(::fileno(err), STDERR_FILENO);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(out), contents(err)};
+}
+
+std::string read(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write(const fs::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+
+// Every file and directory below `root`, with its bytes.
+std::map<std::string, std::string> snapshot(const fs::path& root) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    files[entry.path().string()] = entry.is_regular_file() ? read(entry.path()) : "directory";
+  }
+  return files;
+}
+
+std::string small_text() {
+  std::string text;
+  for (int i = 0; text.size() < 4096; ++i) text += fmt::format("{} times {} is {}.\n", i, i + 1, i * (i + 1));
+  return text;
+}
+
+constexpr const char* kModel = R"(
+[model]
+vocab_size = 256
+hidden_size = 16
+intermediate_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+)";
+
+class BadInput : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = ::testing::TempDir() + "bad input XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr) << name;
+    dir_ = name;
+    fs::create_directories(out());
+    write(out() / "marker", "mine");
+    write(dir_ / "text.txt", small_text());
+    write(run_file(), run_text());
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+
+  fs::path out() const { return dir_ / "out"; }
+  std::string run_file() const { return dir_ / "run.toml"; }
+  std::string path(const std::string& name) const { return dir_ / name; }
+  std::string run_text() const {
+    return fmt::format("text = \"{}\"\nout = \"{}\"\n", path("text.txt"), out().string()) +
+           "seq_len = 16\nmicro_batch = 2\nmax_steps = 4\nlearning_rate = 1e-3\n"
+           "checkpoint_every = 1\nthreads = 1\n" +
+           kModel;
+  }
+
+  // `says`: what the line must hold.
+  void refused(const Strings& args, const Strings& says, int code = 2) {
+    SCOPED_TRACE(fmt::format("centavo {}", fmt::join(args, " ")));
+    const auto before = snapshot(dir_);
+    const Outcome outcome = run(args);
+    EXPECT_EQ(outcome.code, code);
+    EXPECT_THAT(outcome.err, StartsWith("centavo: "));
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+    EXPECT_THAT(outcome.err, EndsWith("\n"));
+    for (const std::string& part : says) EXPECT_THAT(outcome.err, HasSubstr(part));
+    EXPECT_EQ(snapshot(dir_), before);
+  }
+
+  Strings train(const Strings& more = {}) const {
+    Strings args = {"train", run_file()};
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  }
+  void train_refused(const Strings& more, const Strings& says, int code = 2) { refused(train(more), says, code); }
+  // An override that is refused and named.
+  void override_refused(const std::string& text, const std::string& why) {
+    train_refused({text}, {"override '" + text + "'", why});
+  }
+  void file_refused(const std::string& text, const Strings& says) {
+    write(path("bad.toml"), text);
+    refused({"train", path("bad.toml")}, says);
+  }
+  void program_refused(const std::string& text, Strings says) {
+    write(path("bad.program"), text);
+    says.push_back(path("bad.program") + ": ");
+    refused({"program", path("bad.program")}, says);
+  }
+  void trained(const Strings& more = {}) {
+    const Outcome outcome = run(train(more));
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    ASSERT_EQ(outcome.err, "");
+  }
+  fs::path checkpoint(int step) const { return out() / fmt::format("checkpoints/step-{:08}", step); }
+
+  fs::path dir_;
+};
+
+TEST_F(BadInput, AGoodRunSucceeds) {
+  trained();
+  EXPECT_EQ(read(out() / "marker"), "mine");
+  EXPECT_TRUE(fs::exists(checkpoint(4) / "manifest.json"));
+}
+
+TEST_F(BadInput, Texts) {
+  train_refused({"text=" + path("none.txt")}, {path("none.txt"), "No such file"});
+  train_refused({"text=" + dir_.string()}, {dir_.string(), "it is a directory"});
+  write(path("empty.txt"), "");
+  train_refused({"text=" + path("empty.txt")}, {path("empty.txt"), "is empty", "at least 17 bytes"});
+  write(path("short.txt"), "0123456789abcdef");
+  train_refused({"text=" + path("short.txt")}, {path("short.txt"), "has 16 bytes", "seq_len + 1 = 17"});
+  train_refused({"text="}, {"no text", "add text=FILE"});
+  file_refused(run_text().substr(run_text().find('\n') + 1), {"no text", "add text=FILE"});
+}
+
+TEST_F(BadInput, RunFiles) {
+  refused({"train", path("none.toml")}, {path("none.toml"), "No such file"});
+  refused({"train", dir_.string()}, {dir_.string(), "it is a directory"});
+  file_refused("", {path("bad.toml"), "seq_len is missing"});
+  file_refused("seq_len = 16\nmicro_batch = = 2\n", {path("bad.toml") + ":2: ", "not TOML"});
+  file_refused("learning_rat = 1\n" + run_text(), {path("bad.toml") + ":1: ", "did you mean learning_rate?"});
+  file_refused(run_text() + "head_dim = \"8\"\n", {path("bad.toml") + ":16: ", "model.head_dim must be an integer"});
+}
+
+TEST_F(BadInput, Values) {
+  override_refused("learning_rat=1", "unknown key learning_rat, did you mean learning_rate?");
+  override_refused("seq_len=sixteen", "seq_len must be an integer");
+  override_refused("learning_rate=nan", "must be finite");
+  override_refused("learning_rate=inf", "must be finite");
+  override_refused("learning_rate=-1e-3", "at least 0");
+  override_refused("precision=bf17", "did you mean bf16?");
+  override_refused("max_steps", "key=value");
+  train_refused({"seed=1\nseed=2"}, {"override 'seed=1\\x0aseed=2'", "an integer"});
+}
+
+TEST_F(BadInput, Shapes) {
+  override_refused("model.hidden_size=17", "model.hidden_size 17 is not a multiple of model.num_attention_heads 2");
+  override_refused("model.num_key_value_heads=3", "num_attention_heads 2 is not a multiple of");
+  train_refused({"model.vocab_size=255"}, {"model.vocab_size is 255", "set model.vocab_size = 256"});
+  train_refused({"model.head_dim=258"}, {"heads of size 258 are larger than 256"});
+}
+
+TEST_F(BadInput, AnotherRunsDirectory) {
+  train_refused({"--resume"}, {out().string(), "no checkpoint", "without --resume"});
+  train_refused({"--resume", "out=" + path("nowhere")}, {path("nowhere"), "no checkpoint"});
+  trained();
+  train_refused({}, {out().string(), "earlier run", "--resume"});
+  train_refused({"out=" + path("text.txt")}, {path("text.txt"), "Not a directory"}, 4);
+}
+
+TEST_F(BadInput, ResumeChangesMaxStepsAlone) {
+  trained();
+  train_refused({"--resume", "learning_rate=2e-3"}, {"step-00000004", "other values of learning_rate;"});
+  train_refused({"--resume", "model.rope_theta=5", "seed=7"}, {"other values of seed, model.rope_theta;"});
+  train_refused({"--resume", "max_steps=3"}, {"step-00000004", "beyond max_steps = 3"});
+  write(path("text.txt"), small_text() + "more");
+  train_refused({"--resume"}, {"step-00000004", "another text", path("text.txt")});
+  write(path("text.txt"), small_text());
+  trained({"--resume", "max_steps=6"});
+  EXPECT_TRUE(fs::exists(checkpoint(6) / "manifest.json"));
+}
+
+TEST_F(BadInput, DamagedCheckpoints) {
+  trained();
+  for (const char* name : {"state.safetensors", "manifest.json", "config.toml", "program.txt"}) {
+    const fs::path file = checkpoint(4) / name;
+    const std::string intact = read(file);
+    std::string flipped = intact;
+    flipped[flipped.size() / 2] ^= 1;
+    for (const std::string& damaged : {flipped, intact.substr(0, intact.size() / 2), std::string(), intact + '\n'}) {
+      write(file, damaged);
+      train_refused({"--resume", "max_steps=6"}, {file.string(), "is damaged"});
+    }
+    write(file, intact);
+  }
+  fs::remove(checkpoint(4) / "state.safetensors");
+  train_refused({"--resume", "max_steps=6"}, {(checkpoint(4) / "state.safetensors").string(), "No such file"});
+}
+
+TEST_F(BadInput, ALossThatIsNotFinite) {
+  trained({"learning_rate=1e30", "max_steps=1"});
+  const auto before = snapshot(out() / "checkpoints");
+  const Outcome outcome = run(train({"learning_rate=1e30", "--resume"}));
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1);
+  EXPECT_THAT(outcome.err, StartsWith("centavo: step 1: "));
+  EXPECT_THAT(outcome.err, ContainsRegex("not finite: micro-batch 0, section [a-z]+: %[0-9]+ .* = [a-z_]+\\(.*\\)"));
+  EXPECT_THAT(outcome.err, ContainsRegex("wrote it to [a-z0-9_.]+\\[[0-9]+\\]"));
+  EXPECT_EQ(snapshot(out() / "checkpoints"), before);
+  EXPECT_EQ(read(out() / "marker"), "mine");
+}
+
+constexpr const char* kBuffers =
+    "centavo 1\n"
+    "buffer x f32[4, 8] stream_in\n"
+    "buffer h f32[4, 8] activation\n"
+    "buffer w f32[16, 8] parameter persistent\n"
+    "buffer y f32[4, 16] activation\n"
+    "section only\n";
+
+std::string with_op(const std::string& op) { return kBuffers + op + "\nstep only\n"; }
+
+TEST_F(BadInput, ProgramTexts) {
+  program_refused("", {"does not begin with 'centavo 1'"});
+  program_refused("nonsense\n", {"program line 1: ", "'nonsense"});
+  program_refused(with_op("  %1 y = linear(x, w scale=1.0"), {"program line 7: "});
+  program_refused(with_op("  %1 y = linear(x, v) scale=1.0"), {"program line 7: ", "buffer v is not declared"});
+  program_refused(std::string(kBuffers) + "step onyl\n", {"program line 7: ", "onyl"});
+  program_refused(with_op("  %1 y = linear(h, w) scale=1.0"), {"%1 y = linear(h, w)", "h is read before"});
+  program_refused(with_op("  %1 h = linear(x, w) scale=1.0"),
+                  {"%1 h = linear(x, w)", "must be [4, 16]", "h is [4, 8]"});
+  program_refused(with_op("  %1 y = lineer(x, w) scale=1.0"), {"no op 'lineer'", "did you mean linear?"});
+  program_refused(with_op("  %1 y = linear(x, w) scale=1"), {"%1 y = linear(x, w)", "'scale' must be a real number"});
+}
+
+TEST_F(BadInput, ProgramCommand) {
+  refused({"program", path("none.program")}, {path("none.program"), "No such file"});
+  refused({"program", run_file(), "--after", "plase"}, {"no pass 'plase'", "did you mean place?"});
+  write(path("good.program"), with_op("  %1 y = linear(x, w) scale=1.0"));
+  EXPECT_EQ(run({"program", path("good.program")}).code, 0);
+  refused({"program", path("good.program"), "--after", "forward"}, {path("good.program"), "leave out --after"});
+  refused({"program", path("good.program"), "seed=1"}, {path("good.program"), "leave out seed=1"});
+}
+
+TEST_F(BadInput, CommandLines) {
+  refused({}, {"subcommand is required", "--help"});
+  refused({"tran"}, {"no command 'tran', did you mean train?"});
+  refused({"train"}, {"RUN.toml is required"});
+  refused(train({"--resum"}), {"--resum", "--help"});
+  refused({"program", run_file(), "--after"}, {"--after"});
+  for (const Strings& args : {Strings{"--help"}, {"train", "--help"}, {"program", "--help"}, {"--version"}}) {
+    const Outcome outcome = run(args);
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_EQ(outcome.err, "");
+    EXPECT_THAT(outcome.out, HasSubstr("centavo"));
+  }
+}
+
+}  // namespace
+}  // namespace centavo::testing

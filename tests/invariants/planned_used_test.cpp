@@ -1,0 +1,135 @@
+// Promise 1: what is planned is what is used.
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include "base/files.h"
+#include "machine/cpu/guard.h"
+#include "model/initialize.h"
+#include "ops/linear/product.h"
+#include "passes/place.h"
+#include "program/verify.h"
+#include "tests/support/models.h"
+#include "train/step_program.h"
+#include "train/token_feed.h"
+
+namespace centavo::testing {
+namespace {
+
+struct PlannedRun {
+  const char* name;
+  std::vector<std::string> keys;
+};
+
+// Sizes whose arenas dwarf what the process itself needs, over dtype, accumulation, shape and model.
+std::vector<PlannedRun> planned_runs() {
+  std::vector<PlannedRun> runs;
+  for (const char* precision : {"fp32", "bf16", "bf16-stochastic"}) {
+    for (const char* accumulation : {"1", "3"}) {
+      for (const char* shape : {"64 4 2 128 4", "192 2 1 96 4", "128 3 4 256 2", "256 2 8 64 5"}) {
+        int hidden = 0, layers = 0, kv = 0, seq = 0, batch = 0;
+        std::sscanf(shape, "%d %d %d %d %d", &hidden, &layers, &kv, &seq, &batch);
+        runs.push_back(
+            {shape,
+             {fmt::format("precision={}", precision), fmt::format("grad_accum_steps={}", accumulation),
+              fmt::format("model.hidden_size={}", hidden), fmt::format("model.num_hidden_layers={}", layers),
+              fmt::format("model.num_attention_heads={}", 8), fmt::format("model.num_key_value_heads={}", kv),
+              fmt::format("model.intermediate_size={}", 3 * hidden), fmt::format("seq_len={}", seq),
+              fmt::format("micro_batch={}", batch), "model.vocab_size=16384", "loss_chunk=256"}});
+      }
+    }
+  }
+  return runs;
+}
+
+// In kB, from /proc/self/status.
+int64_t status_field(const std::string& field) {
+  const std::string status = read_file("/proc/self/status");
+  const size_t at = status.find(field + ":");
+  return std::atoll(status.c_str() + at + field.size() + 1);
+}
+
+void one_step(CpuMachine& machine, const RunConfig& config, const ByteText& text) {
+  TokenFeed feed(text, config.micro_batch, config.seq_len, 1);
+  for (int64_t i = 0; i < config.grad_accum_steps; ++i) feed.training(machine, i, i % token_slots(config));
+  const float lr = 1e-3F;
+  machine.write("lr", std::as_bytes(std::span<const float>(&lr, 1)));
+  machine.step();
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
+void restart_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+// Bytes by which the peak rises over what is resident now, while `run` runs.
+template <class F>
+int64_t peak_bytes(const F& run) {
+  const int64_t before = status_field("VmRSS");
+  restart_peak();
+  run();
+  return (status_field("VmHWM") - before) * 1024;
+}
+
+// `runtime`: what the libraries take outside the arena. oneDNN packs operands into memory of its own, the more the
+// larger the product; measured once on a product larger than any below.
+int64_t measured_runtime_bytes() {
+  constexpr int64_t kSize = 1536;
+  const std::vector<float> a(kSize * kSize, 1.0F);
+  std::vector<float> c(kSize * kSize, 1.0F);
+  const Product product({.m = kSize, .n = kSize, .k = kSize});
+  return peak_bytes([&] { product.run(a.data(), a.data(), c.data(), nullptr); });
+}
+
+// The peak of a step, the making of the machine included, lies within 2 % of the plan and of the plan plus `runtime`.
+TEST(PlannedUsed, PeakResidentMemoryIsThePlan) {
+  if (kSanitized) GTEST_SKIP() << "the sanitizers' shadow memory would be counted";
+  const auto runs = planned_runs();
+  ASSERT_GE(runs.size(), 20U);
+  const int64_t runtime = measured_runtime_bytes();
+  EXPECT_LT(runtime, 16 << 20);
+  for (const PlannedRun& run : runs) {
+    const RunConfig config = micro_run(fresh_directory("planned"), run.keys);
+    const ByteText text(config.text, 0.1, config.seq_len);
+    Program program = training_program(test_ops(), config, 2);
+    const auto planned = static_cast<double>(program.arena_bytes.at(Home::device));
+    const auto used = static_cast<double>(peak_bytes([&] {
+      CpuMachine machine(std::move(program), test_ops(), {.threads = 2});
+      one_step(machine, config, text);
+    }));
+    EXPECT_GE(used, 0.98 * planned) << run.name << " " << run.keys[0] << " " << run.keys[1];
+    EXPECT_LE(used, 1.02 * planned + static_cast<double>(runtime))
+        << run.name << " " << run.keys[0] << " " << run.keys[1];
+  }
+}
+// Every byte an op touches lies in its declared buffers: red zones stay intact, outputs are poisoned before they are
+// written, and in a sanitizer build all other bytes of the arena are out of bounds for the kernels.
+TEST(PlannedUsed, NothingTouchesUndeclaredMemory) {
+  for (const char* precision : {"fp32", "bf16", "bf16-stochastic"}) {
+    for (const char* accumulation : {"1", "2", "3"}) {
+      for (const char* tied : {"true", "false"}) {
+        const RunConfig config =
+            micro_run(fresh_directory("guard"),
+                      {fmt::format("precision={}", precision), fmt::format("grad_accum_steps={}", accumulation),
+                       fmt::format("model.tie_word_embeddings={}", tied), "model.attention_bias=true",
+                       "model.sliding_window=5", "loss_chunk=7"});
+        const ByteText text(config.text, 0.1, config.seq_len);
+        const auto machine = machine_for(training_program(test_ops(), config, 2, "sections"), {.debug = true});
+        initialize_parameters(*machine, config.model, 1);
+        one_step(*machine, config, text);
+        float metrics[4];
+        machine->read("metrics", std::as_writable_bytes(std::span(metrics)));
+        EXPECT_EQ(metrics[3], 1) << "poison reached the loss";
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace centavo::testing

@@ -1,0 +1,43 @@
+// Small models for tests of the whole system.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "machine/cpu/cpu_machine.h"
+#include "model/programs.h"
+#include "train/run_config.h"
+#include "train/safetensors.h"
+
+namespace centavo::testing {
+
+const OpTable& test_ops();
+
+// Adds workspaces, places, verifies and prepares. Debug machines are placed with red zones.
+struct MachineOptions {
+  int threads = 2;
+  bool debug = true;
+  bool share_addresses = true;
+  CpuMachine* lender = nullptr;
+};
+std::unique_ptr<CpuMachine> machine_for(Program program, const MachineOptions& options = {});
+
+// The model of tests/golden: vocabulary 61, width 32, 2 layers, 4 query and 2 key/value heads of 8.
+ModelConfig golden_model(bool tied, int64_t sliding_window = 0);
+
+// A run of a micro model on `text`, written to a file of its own under `directory`.
+RunConfig micro_run(const std::string& directory, const std::vector<std::string>& overrides = {});
+
+// A new directory for one test, removed by nobody: it lies under the build's temporary folder.
+std::string fresh_directory(const std::string& name);
+
+std::string golden_path(const std::string& file);
+std::vector<double> golden_values(const SafetensorsFile& file, const std::string& name);
+
+// Sets every buffer of the machine whose name, with `prefix` before it, the file holds.
+void load(Machine& machine, const SafetensorsFile& file, const std::string& prefix);
+
+// sqrt(sum (a - b)^2) / sqrt(sum b^2)
+double relative_norm(const std::vector<double>& a, const std::vector<double>& b);
+
+}  // namespace centavo::testing
