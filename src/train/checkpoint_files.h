@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "train/safetensors.h"
+#include "model/hf/safetensors.h"
 
 namespace centavo {
 

@@ -7,7 +7,7 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
-#include "train/permutation.h"
+#include "data/permutation.h"
 
 namespace centavo {
 namespace {

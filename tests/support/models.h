@@ -7,7 +7,7 @@
 #include "machine/cpu/cpu_machine.h"
 #include "model/programs.h"
 #include "train/run_config.h"
-#include "train/safetensors.h"
+#include "model/hf/safetensors.h"
 
 namespace centavo::testing {
 

@@ -1,4 +1,4 @@
-#include "train/safetensors.h"
+#include "model/hf/safetensors.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "train/permutation.h"
+#include "data/permutation.h"
 
 #include <bit>
 
