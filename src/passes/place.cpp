@@ -113,4 +113,13 @@ std::vector<RegionBytes> regions(const Program& program) {
   return result;
 }
 
+std::string region_table(const Program& program) {
+  std::string table;
+  for (const RegionBytes& region : regions(program)) {
+    table += fmt::format("\n  {:<16} {:>14} bytes{}", name_of(region.kind), region.bytes,
+                         region.shares ? " (before sharing)" : "");
+  }
+  return table;
+}
+
 }  // namespace centavo

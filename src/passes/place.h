@@ -39,5 +39,7 @@ struct RegionBytes {
   bool shares = false;  // the sum may exceed what they occupy together
 };
 std::vector<RegionBytes> regions(const Program& program);
+// The same, a line each.
+std::string region_table(const Program& program);
 
 }  // namespace centavo

@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/nearest.h"
+#include "data/tokenizer.h"
 #include "train/run_config_keys.h"
 
 namespace centavo {
@@ -199,6 +200,16 @@ void Reader::check_resolved() const {
     user_error("{}: model.max_position_embeddings {} is below seq_len {}: raise it or lower seq_len",
                where("model.max_position_embeddings"), model.max_position_embeddings, config_.seq_len);
   }
+  if (model.vocab_size < kByteVocabulary) {
+    user_error("{}: model.vocab_size is {} and the bytes of a text are {} tokens; set model.vocab_size = {} or more",
+               where("model.vocab_size"), model.vocab_size, kByteVocabulary, kByteVocabulary);
+  }
+  if (!config_.text.empty() && !config_.data.empty()) {
+    user_error("{}: both text and data are given; leave one out", where("data"));
+  }
+  if (!config_.tokenizer.empty() && !config_.data.empty()) {
+    user_error("{}: the data directory has a tokenizer of its own; leave tokenizer out", where("tokenizer"));
+  }
   if (config_.validation_every > 0 && config_.validation_fraction == 0) {
     user_error("{}: validation_fraction 0 leaves nothing to validate: raise it or set validation_every = 0",
                where("validation_fraction"));
@@ -241,6 +252,7 @@ std::string print(const RunConfig& config) {
   std::string text;
   bool in_model = false;
   for (const Key& key : run_config_keys()) {
+    if (key.name == "price_per_hour" && config.price_per_hour == kNoPrice) continue;  // no price is not a price
     const bool of_model = key.name.starts_with(kModel);
     if (of_model && !in_model) text += "\n[model]\n";
     in_model = of_model;

@@ -16,9 +16,14 @@
 
 namespace centavo {
 
+// The machine's price is not known.
+inline constexpr double kNoPrice = -1;
+
 struct RunConfig {
-  std::string text;
-  std::string out;  // resolved to runs/NAME for NAME.toml
+  std::string text;       // a file or directory to prepare data from
+  std::string data;       // or a prepared data directory
+  std::string tokenizer;  // a tokenizer.json; empty: learnt from the text
+  std::string out;        // resolved to runs/NAME for NAME.toml
   int64_t seed = 0;
   std::string precision = "fp32";
 
@@ -31,6 +36,7 @@ struct RunConfig {
   double learning_rate = 0;
   std::string schedule = "cosine";
   int64_t warmup_steps = 0;
+  int64_t decay_steps = 0;
   double min_lr_ratio = 0.1;
   double beta1 = 0.9;
   double beta2 = 0.95;
@@ -42,10 +48,14 @@ struct RunConfig {
   int64_t validation_windows = 32;
   double validation_fraction = 0.1;
   int64_t checkpoint_every = 0;
+  int64_t keep_checkpoints = 2;
+  int64_t sample_every = 0;
   int64_t sample_tokens = 0;
   std::string sample_prompt;
+  double sample_temperature = 0.8;
   int64_t log_every = 1;
   int64_t threads = 0;
+  double price_per_hour = kNoPrice;
 
   ModelConfig model;
 

@@ -111,8 +111,8 @@ TEST(RunConfig, TheTableKnowsEveryField) {
     EXPECT_EQ(differing_keys(config, changed), std::vector<std::string>{key.name});
     EXPECT_NE(changed, config) << key.name;
   }
-  constexpr size_t kTextBytes = 5 * sizeof(std::string);
-  constexpr size_t kNumberBytes = (13 + 8) * sizeof(int64_t);
+  constexpr size_t kTextBytes = 7 * sizeof(std::string);
+  constexpr size_t kNumberBytes = (16 + 10) * sizeof(int64_t);
   EXPECT_EQ(sizeof(RunConfig) - sizeof(ModelConfig), kTextBytes + kNumberBytes) << "a field without a key?";
   EXPECT_EQ(sizeof(ModelConfig), sizeof(std::string) + (9 + 3) * sizeof(int64_t) + 8) << "a field without a key?";
 }
@@ -127,7 +127,7 @@ TEST(RunConfig, DifferingKeysInTheOrderOfTheTable) {
 TEST(RunConfig, HelpNamesEveryKeyAndDefault) {
   const std::string help = run_config_help();
   for (const Key& key : run_config_keys()) EXPECT_NE(help.find(key.name), std::string::npos) << key.name;
-  EXPECT_NE(help.find("(constant, linear, cosine); default \"cosine\"\n"), std::string::npos) << help;
+  EXPECT_NE(help.find("(constant, linear, cosine, wsd); default \"cosine\"\n"), std::string::npos) << help;
   EXPECT_NE(help.find("steps of the whole run; required\n"), std::string::npos) << help;
   EXPECT_NE(help.find("default hidden_size / num_attention_heads\n"), std::string::npos) << help;
 }
@@ -177,7 +177,7 @@ TEST(RunConfig, ValuesOutOfRange) {
   expect_override_error("validation_fraction=1.0", "validation_fraction must be below 1");
   expect_override_error("seed=-1", "seed must be at least 0");
   expect_override_error("precision=bf17", "precision must be one of fp32, bf16, bf16-stochastic, did you mean bf16?");
-  expect_override_error("schedule=step", "schedule must be one of constant, linear, cosine");
+  expect_override_error("schedule=step", "schedule must be one of constant, linear, cosine, wsd");
   EXPECT_EQ(parse(kMinimal, {"learning_rate=0"}).learning_rate, 0.0);
   EXPECT_EQ(parse(kMinimal, {"max_steps=9007199254740992"}).max_steps, 9007199254740992);
 }

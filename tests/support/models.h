@@ -5,9 +5,9 @@
 #include <string>
 
 #include "machine/cpu/cpu_machine.h"
+#include "model/hf/safetensors.h"
 #include "model/programs.h"
 #include "train/run_config.h"
-#include "model/hf/safetensors.h"
 
 namespace centavo::testing {
 

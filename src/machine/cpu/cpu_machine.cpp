@@ -29,19 +29,6 @@ struct CpuMachine::Prepared {
   Operand workspace;
 };
 
-namespace {
-
-std::string region_table(const Program& program) {
-  std::string table;
-  for (const RegionBytes& region : regions(program)) {
-    table += fmt::format("\n  {:<16} {:>14} bytes{}", name_of(region.kind), region.bytes,
-                         region.shares ? " (before sharing)" : "");
-  }
-  return table;
-}
-
-}  // namespace
-
 int CpuMachine::thread_count(int64_t threads) {
   const int available = omp_get_num_procs();
   return threads <= 0 ? available : static_cast<int>(std::min<int64_t>(threads, 4 * available));

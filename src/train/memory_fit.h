@@ -1,0 +1,21 @@
+// Does the planned run fit into the memory there is?
+//
+// Needed are the arenas of the training program and of the evaluation program; what libraries take beside them is
+// covered by a reserve of 64 MiB.
+#pragma once
+
+#include <cstdint>
+
+#include "program/op_table.h"
+#include "program/program.h"
+#include "train/run_config.h"
+
+namespace centavo {
+
+// Throws OutOfMemory when the run does not fit into `available_bytes`: what is needed and what there is, the regions
+// of `training`, and the nearest plans that fit: the same tokens per step with smaller micro-batches, then fewer
+// logits at a time; or that no smaller micro-batch fits.
+void require_memory(const OpTable& ops, const RunConfig& config, int threads, const Program& training,
+                    int64_t available_bytes);
+
+}  // namespace centavo

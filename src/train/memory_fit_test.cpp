@@ -1,0 +1,52 @@
+#include "train/memory_fit.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/errors.h"
+#include "tests/support/models.h"
+#include "train/step_program.h"
+
+namespace centavo::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+
+constexpr int64_t kMiB = 1 << 20;
+
+RunConfig config() {
+  return micro_run(fresh_directory("fit"), {"micro_batch=64", "seq_len=256", "model.hidden_size=64"});
+}
+
+std::string refusal(const RunConfig& run, int64_t available) {
+  try {
+    require_memory(test_ops(), run, 1, training_program(test_ops(), run, 1), available);
+  } catch (const OutOfMemory& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+int64_t arena(const RunConfig& run) { return training_program(test_ops(), run, 1).arena_bytes.at(Home::device); }
+
+TEST(MemoryFit, WhatFitsIsAccepted) { EXPECT_EQ(refusal(config(), 1000 * kMiB), "accepted"); }
+
+TEST(MemoryFit, NamesTheNearestPlansThatFit) {
+  const RunConfig run = config();
+  RunConfig half = run;
+  half.micro_batch /= 2;
+  half.grad_accum_steps *= 2;
+  ASSERT_LT(arena(half), arena(run));
+  const std::string said = refusal(run, arena(run) + 64 * kMiB - 1);
+  EXPECT_THAT(said, AllOf(HasSubstr("micro_batch=32 grad_accum_steps=2 needs"), HasSubstr("micro_batch=16"),
+                          HasSubstr("by region:"), HasSubstr("parameter")));
+}
+
+TEST(MemoryFit, SaysWhenNoMicroBatchFits) {
+  EXPECT_THAT(refusal(config(), 65 * kMiB), HasSubstr("no smaller micro_batch fits"));
+}
+
+}  // namespace
+}  // namespace centavo::testing
