@@ -182,6 +182,22 @@ Checkpoint read_checkpoint(const std::string& directory) {
           .state = SafetensorsFile(directory + "/state.safetensors")};
 }
 
+// Catches what a damaged checkpoint throws: here, unlike elsewhere, there is another one to take.
+std::optional<NewestCheckpoint> read_newest_checkpoint(const std::string& out_dir) {
+  const std::vector<CheckpointPlace> places = list_checkpoints(out_dir);
+  std::vector<std::string> damaged;
+  for (const CheckpointPlace& place : places) {
+    try {
+      Checkpoint checkpoint = read_checkpoint(place.directory);
+      return NewestCheckpoint{place.directory, std::move(checkpoint), std::move(damaged)};
+    } catch (const UserError& error) {
+      damaged.emplace_back(error.what());
+    }
+  }
+  if (places.empty()) return std::nullopt;
+  throw UserError(damaged.front());
+}
+
 std::vector<CheckpointPlace> list_checkpoints(const std::string& out_dir) {
   const std::string parent = checkpoints_of(out_dir);
   std::vector<CheckpointPlace> places;

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -53,6 +54,15 @@ std::string write_checkpoint(const std::string& out_dir, const CheckpointContent
 
 // Verifies every file against the manifest before anything is used.
 Checkpoint read_checkpoint(const std::string& directory);
+
+// The newest checkpoint that is whole. `damaged` says, a sentence each, what is wrong with newer ones; without a whole
+// one the error of the newest is thrown. Nothing when there is no checkpoint at all.
+struct NewestCheckpoint {
+  std::string directory;
+  Checkpoint checkpoint;
+  std::vector<std::string> damaged;
+};
+std::optional<NewestCheckpoint> read_newest_checkpoint(const std::string& out_dir);
 
 // Newest first; empty when there are none or `out_dir` does not exist.
 std::vector<CheckpointPlace> list_checkpoints(const std::string& out_dir);

@@ -138,6 +138,26 @@ TEST_F(CheckpointFiles, EveryMissingFileIsFound) {
   }
 }
 
+TEST_F(CheckpointFiles, TheNewestWholeOneIsTaken) {
+  EXPECT_FALSE(read_newest_checkpoint(out_).has_value());
+  for (const int step : {3, 5, 9}) write(step);
+  const auto newest = read_newest_checkpoint(out_);
+  ASSERT_TRUE(newest.has_value());
+  EXPECT_EQ(newest->checkpoint.step, 9);
+  EXPECT_TRUE(newest->damaged.empty());
+
+  overwrite(out_ + "/checkpoints/step-00000009/state.safetensors", "x");
+  const auto before = read_newest_checkpoint(out_);
+  ASSERT_TRUE(before.has_value());
+  EXPECT_EQ(before->checkpoint.step, 5);
+  EXPECT_EQ(before->directory, out_ + "/checkpoints/step-00000005");
+  ASSERT_EQ(before->damaged.size(), 1U);
+  EXPECT_NE(before->damaged[0].find("step-00000009/state.safetensors is damaged"), std::string::npos);
+
+  for (const int step : {3, 5}) fs::remove(fmt::format("{}/checkpoints/step-{:08}/program.txt", out_, step));
+  EXPECT_THROW(read_newest_checkpoint(out_), UserError);
+}
+
 TEST_F(CheckpointFiles, ListsNewestFirst) {
   EXPECT_TRUE(list_checkpoints(out_).empty());
   EXPECT_TRUE(list_checkpoints(out_ + "/absent").empty());
