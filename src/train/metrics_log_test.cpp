@@ -258,7 +258,7 @@ TEST_F(MetricsLogTest, ResumingAgainForgetsTheStartsBeyond) {
   const MetricsFile read = read_metrics(path());
   ASSERT_EQ(read.starts.size(), 2u);
   EXPECT_EQ(read.starts[1].step, 4);
-  EXPECT_EQ(read.starts[1].seconds_before, 10.25);
+  EXPECT_EQ(read.starts[1].seconds_before, 10.5);
 }
 
 TEST_F(MetricsLogTest, ResumingWithoutALogBeginsOne) {
