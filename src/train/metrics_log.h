@@ -33,10 +33,10 @@ struct StepRecord {
   double lr = 0;
   double grad_norm = 0;
   double tok_s = 0;
-  std::optional<double> mfu;   // share of the measured peak, 0 to 1
-  int64_t mem = 0;             // bytes planned
-  double time = 0;             // seconds since this start
-  std::optional<double> cost;  // dollars since the run's first step; MetricsLog derives it from price and time
+  std::optional<double> mfu = {};   // share of the measured peak, 0 to 1
+  int64_t mem = 0;                  // bytes planned
+  double time = 0;                  // seconds since this start
+  std::optional<double> cost = {};  // dollars since the run's first step; MetricsLog derives it from price and time
 };
 
 struct ValidationRecord {
@@ -60,7 +60,7 @@ struct Start {
   int64_t unix_seconds = 0;
   double seconds_before = 0;  // of all earlier starts, their discarded steps included
   double cost_before = 0;
-  RunFacts facts;
+  RunFacts facts = {};
 };
 
 struct MetricsFile {
