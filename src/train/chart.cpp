@@ -67,6 +67,7 @@ Axis x_axis(const Chart& chart) {
   }
   if (extent.empty()) extent = {0, 1};
   if (extent.low < extent.high / 2 || extent.low == extent.high) extent.include(0);
+  if (extent.high == 0) extent.include(1);
   const double length = extent.high - extent.low;
   const bool counts = chart.x_unit == "step" && length >= 1;  // no ticks between two steps
   return exact_axis(extent.low, extent.high, counts ? static_cast<int>(std::min(length, 5.0)) : 5);

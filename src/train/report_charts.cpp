@@ -34,8 +34,7 @@ std::vector<double> failures_in(const std::vector<Point>& points) {
 std::vector<Series> with_smoothed(const std::string& name, const std::vector<Point>& points) {
   const size_t reach = smoothing_reach(points.size());
   if (reach == 0) return {{name, "first", Mark::line, points}};
-  return {{name + ", each step", "first", Mark::faint, points},
-          {name + ", smoothed", "first", Mark::line, smooth(points, reach)}};
+  return {{"each step", "first", Mark::faint, points}, {name, "first", Mark::line, smooth(points, reach)}};
 }
 
 std::vector<Point> validation_curve(const MetricsFile& metrics, double ValidationRecord::*value) {
@@ -88,14 +87,14 @@ Chart gradient_chart(const MetricsFile& metrics) {
   const std::vector<Point> points = curve(metrics, &StepRecord::grad_norm);
   Chart chart = {.title = "Gradient norm", .unit = "before clipping", .range = YRange::from_zero};
   if (spans_widely(points)) chart.scale = Scale::logarithmic;
-  chart.series = with_smoothed("norm", points);
+  chart.series = with_smoothed("smoothed", points);
   chart.failures = failures_in(points);
   return chart;
 }
 
 Chart throughput_chart(const MetricsFile& metrics) {
   Chart chart = {.title = "Throughput", .unit = "tokens per second", .range = YRange::from_zero};
-  chart.series = with_smoothed("tokens/s", curve(metrics, &StepRecord::tok_s));
+  chart.series = with_smoothed("smoothed", curve(metrics, &StepRecord::tok_s));
   return chart;
 }
 
@@ -105,9 +104,9 @@ struct TimeUnit {
 };
 
 TimeUnit unit_of(double seconds) {
-  if (seconds < 180) return {"seconds", 1};
-  if (seconds < 3 * 3600) return {"minutes", 60};
-  return {"hours", 3600};
+  if (seconds < 180) return {"s", 1};
+  if (seconds < 3 * 3600) return {"min", 60};
+  return {"h", 3600};
 }
 
 Chart cost_chart(const MetricsFile& metrics) {
@@ -127,7 +126,7 @@ Chart cost_chart(const MetricsFile& metrics) {
 // Planned bytes that no region has to itself: where the shared ones take turns.
 int64_t shared_space(const RunFacts& facts, int64_t planned_bytes) {
   for (const RegionFacts& region : facts.memory) {
-    if (!region.shared) planned_bytes -= std::min(region.bytes, planned_bytes);
+    if (!region.shared) planned_bytes -= std::clamp<int64_t>(region.bytes, 0, planned_bytes);
   }
   return planned_bytes;
 }
@@ -149,7 +148,8 @@ std::string swatch(size_t colour, const char* kind) {
 }
 
 std::string share_of(int64_t part, int64_t whole) {
-  return whole > 0 ? fmt::format("{:.1f} %", 100 * static_cast<double>(part) / static_cast<double>(whole)) : "";
+  const double percent = 100 * static_cast<double>(part) / static_cast<double>(whole);
+  return percent < 0.05 && part > 0 ? "&lt; 0.1 %" : fmt::format("{:.1f} %", percent);
 }
 
 struct MemoryParts {

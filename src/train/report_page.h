@@ -42,8 +42,9 @@ a { color: inherit; }
   display: grid; place-items: center; font: 700 1rem/1 var(--serif); box-shadow: inset 0 0 0 2px rgba(255, 255, 255, .25); }
 .brand b { color: var(--ink); font-weight: 600; letter-spacing: .01em; }
 .lead { margin-top: .7rem; color: var(--soft); }
+.lead { display: flex; flex-wrap: wrap; }
 .lead span { white-space: nowrap; }
-.lead span + span::before { content: "·"; margin: 0 .5em; }
+.lead span:not(:last-child)::after { content: "·"; margin: 0 .5em; }
 .progress { height: 6px; border-radius: 3px; background: var(--track); margin-top: 1.1rem; overflow: hidden; }
 .progress div { height: 100%; background: var(--first); border-radius: 3px; }
 
@@ -62,11 +63,11 @@ a { color: inherit; }
 .tile { padding: 1rem 1.2rem; display: flex; flex-direction: column; }
 .tile .value { font: 600 1.6rem/1.2 var(--serif); letter-spacing: -.01em; margin: .15rem 0; font-variant-numeric: lining-nums;
   white-space: nowrap; }
-.tile .note { margin-top: auto; line-height: 1.35; }
+.tile .note { line-height: 1.35; }
 .tile.unknown .value { color: var(--soft); font-weight: 400; }
 
 .charts { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
-.chart { padding: 1rem 1.2rem .7rem .9rem; min-width: 0; }
+.chart { padding: 1rem 1.5rem .7rem .9rem; min-width: 0; display: flex; flex-direction: column; justify-content: space-between; }
 .chart.wide { grid-column: 1 / -1; }
 .charts .chart:last-child:nth-child(even) { grid-column: 1 / -1; }
 figcaption { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .6rem; padding-left: .4rem; margin-bottom: .9rem; }
@@ -76,7 +77,7 @@ figcaption { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .
 .key.first::before { border-color: var(--first); } .key.second::before { border-color: var(--second); }
 .key.third::before { border-color: var(--third); }
 .key.pale::before { opacity: .35; }
-.key.dashed::before { border-top: 2px dashed var(--soft); }
+.key.dashed::before { border-top: 2px dotted var(--soft); border-radius: 0; }
 .key.failed::before { border-color: var(--bad); }
 .axes { display: grid; grid-template-columns: 3rem 1fr; }
 .y-labels, .x-labels { position: relative; font-size: .75rem; line-height: 1; color: var(--soft); font-variant-numeric: tabular-nums; }
@@ -86,7 +87,8 @@ figcaption { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .
 .x-unit { font-size: .75rem; line-height: 1; color: var(--soft); padding: .6rem .55rem 0 0; text-align: right; }
 .plot { position: relative; height: 200px; touch-action: pan-y; }
 .wide .plot { height: 300px; }
-.plot svg { position: absolute; inset: 0; width: 100%; height: 100%; display: block; overflow: hidden; }
+.plot svg { position: absolute; inset: 0; width: 100%; height: 100%; display: block; overflow: visible;
+  clip-path: inset(-4px -5px); }
 .plot path { fill: none; vector-effect: non-scaling-stroke; stroke-linecap: round; stroke-linejoin: round; }
 .grid { stroke: var(--grid); stroke-width: 1; }
 .resume { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 4; }
@@ -106,6 +108,7 @@ path.first { stroke: var(--first); } path.second { stroke: var(--second); } path
 .memory { padding: 1.3rem 1.6rem 1.4rem; }
 .total b { font: 600 1.35rem/1.2 var(--serif); }
 .total { color: var(--soft); }
+.total b { color: var(--ink); }
 .stack { display: flex; gap: 2px; height: 30px; border-radius: 7px; overflow: hidden; margin: .9rem 0 1rem; }
 .stack span { min-width: 2px; flex-basis: 0; }
 .m0 { background: var(--m0); } .m1 { background: var(--m1); } .m2 { background: var(--m2); } .m3 { background: var(--m3); }
@@ -113,7 +116,7 @@ path.first { stroke: var(--first); } path.second { stroke: var(--second); } path
 .hatched { background-image: repeating-linear-gradient(135deg, transparent 0 5px, rgba(255, 255, 255, .22) 5px 9px); }
 .swatch { display: inline-block; width: .8rem; height: .8rem; border-radius: 3px; margin-right: .6rem; vertical-align: -.06rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-td, th { padding: .36rem 0; border-top: 1px solid var(--grid); vertical-align: top; text-align: left; font-weight: 400; }
+td, th { padding: .36rem 0; border-top: 1px solid var(--grid); vertical-align: baseline; text-align: left; font-weight: 400; }
 tr:first-child > * { border-top: 0; }
 td + td, th + td { padding-left: 1.2rem; }
 .memory table { max-width: 34rem; }
@@ -136,7 +139,7 @@ td + td, th + td { padding-left: 1.2rem; }
 .facts h3 { margin-bottom: .5rem; }
 .facts th { color: var(--soft); width: 38%; overflow-wrap: anywhere; }
 .facts td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-.facts .key-name { font-family: var(--mono); font-size: .82rem; }
+.facts .key-name { font-family: var(--mono); font-size: .82rem; overflow-wrap: normal; white-space: nowrap; }
 .facts tr.group th { color: var(--ink); font-weight: 600; padding-top: .8rem; }
 code, pre { font-family: var(--mono); font-size: .82rem; }
 td code { overflow-wrap: anywhere; }
@@ -166,7 +169,7 @@ footer { margin-top: 3rem; padding-top: 1.1rem; border-top: 1px solid var(--rule
   .tile .value { font-size: 1.35rem; }
   .hero { padding: 1.1rem 1.2rem 1.2rem; }
   .hero .value { font-size: 3rem; }
-  .chart { padding: .9rem .9rem .5rem .5rem; }
+  .chart { padding: .9rem 1.3rem .5rem .4rem; }
   .axes { grid-template-columns: 2.7rem 1fr; }
   .wide .plot { height: 240px; }
   .legend { margin-left: 0; width: 100%; }
@@ -243,7 +246,7 @@ inline constexpr const char* kReportScript = R"js(
                                                     : number(closest.x) + " " + plot.dataset.x;
       for (const { name, point } of found) {
         element("div", "", readout).textContent = name + " " + number(point.y) +
-          (steps && Math.round(point.x) !== Math.round(closest.x) ? " at " + Math.round(point.x).toLocaleString("en") : "");
+          (steps && Math.abs(point.at - at) > 0.01 ? " at " + Math.round(point.x).toLocaleString("en") : "");
       }
       const left = closest.at * box.width, width = readout.offsetWidth;
       readout.style.left = (left + 12 + width > box.width ? Math.max(0, left - 12 - width) : left + 12) + "px";

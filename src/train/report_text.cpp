@@ -116,7 +116,7 @@ std::string tiles(const MetricsFile& metrics, const RunSummary& summary) {
   const RunFacts& facts = metrics.facts();
   std::string text = summary.validation ? loss_tile(summary) : gradient_tile(summary);
   text += tile("Tokens seen", short_count(static_cast<double>(summary.tokens)),
-               fmt::format("in {} steps", grouped(summary.steps)));
+               fmt::format("in {} {}", grouped(summary.steps), summary.steps == 1 ? "step" : "steps"));
   text += tile("Throughput", summary.tok_s ? short_count(*summary.tok_s) : "–", "tokens per second, median");
   text += tile("Wall time", duration_text(summary.seconds),
                metrics.starts.size() > 1 ? fmt::format("over {} starts", metrics.starts.size()) : "with validation");
@@ -282,9 +282,8 @@ std::string facts_html(const MetricsFile& metrics) {
 
 std::string repeat_html(const MetricsFile& metrics) {
   const RunFacts& facts = metrics.facts();
-  std::string items = fmt::format(
-      "<li>Build centavo {}{}.</li>\n", html(facts.version),
-      facts.commit.empty() ? "" : fmt::format(" at this commit:\n{}", code_block("git checkout " + facts.commit)));
+  std::string items = fmt::format("<li>Build centavo {}.\n{}</li>\n", html(facts.version),
+                                  facts.commit.empty() ? "" : code_block("git checkout " + facts.commit));
   items += fmt::format("<li>Save the configuration as a run file, <code>repeat.toml</code>.\n{}</li>\n",
                        code_block(facts.config));
   items +=

@@ -1,5 +1,6 @@
 #include "train/tensorboard.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <ctime>
 
 namespace centavo {
@@ -21,6 +22,13 @@ int decimal_exponent(double value, int digits) {
   if (value == 0) return 0;
   const std::string text = fmt::format("{:.{}e}", std::abs(value), digits - 1);
   return std::atoi(text.c_str() + text.find('e') + 1);
+}
+
+constexpr int kMantissaDigits = 2;
+
+std::string mantissa(double value) {
+  const std::string text = fmt::format("{:.{}e}", value, kMantissaDigits - 1);
+  return text.substr(0, text.find('e'));
 }
 
 // Divides by `base` until three digits are left before the point.
@@ -45,7 +53,7 @@ std::string significant(double value, int digits) {
   if (value == 0) return "0";
   const int exponent = decimal_exponent(value, digits);
   if (exponent < -4 || exponent >= 15) {
-    return fmt::format("{}e{}", significant(value / std::pow(10, exponent), 2), exponent);
+    return fmt::format("{}e{}", mantissa(value), decimal_exponent(value, kMantissaDigits));
   }
   return fmt::format("{:.{}f}", value, std::max(0, digits - 1 - exponent));
 }
@@ -69,9 +77,10 @@ std::string duration_text(double seconds) {
     const auto lower = static_cast<int64_t>(small);
     return fmt::format(fmt::runtime(format), whole / upper, whole % upper / lower);
   };
-  if (seconds < kMinute) return fmt::format("{} s", whole);
-  if (seconds < kHour) return parts(kMinute, 1, "{} min {:02} s");
-  if (seconds < kDay) return parts(kHour, kMinute, "{} h {:02} min");
+  const auto rounded = static_cast<double>(whole);
+  if (rounded < kMinute) return fmt::format("{} s", whole);
+  if (rounded < kHour) return parts(kMinute, 1, "{} min {:02} s");
+  if (rounded < kDay) return parts(kHour, kMinute, "{} h {:02} min");
   return parts(kDay, kHour, "{} d {:02} h");
 }
 
