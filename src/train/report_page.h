@@ -139,7 +139,7 @@ td + td, th + td { padding-left: 1.2rem; }
 .facts h3 { margin-bottom: .5rem; }
 .facts th { color: var(--soft); width: 38%; overflow-wrap: anywhere; }
 .facts td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-.facts .key-name { font-family: var(--mono); font-size: .82rem; overflow-wrap: normal; white-space: nowrap; }
+.facts .key-name { overflow-wrap: normal; white-space: nowrap; }
 .facts tr.group th { color: var(--ink); font-weight: 600; padding-top: .8rem; }
 code, pre { font-family: var(--mono); font-size: .82rem; }
 td code { overflow-wrap: anywhere; }

@@ -171,9 +171,9 @@ TEST(Report, ConfigurationBecomesRows) {
   MetricsFile metrics = run_of(1);
   metrics.starts[0].facts.config = "# note\nseed = 1\n\n[model]\nname = \"a=b\"";
   const std::string page = report_html(metrics);
-  EXPECT_THAT(page, HasSubstr("<th class=\"key-name\">seed</th><td><code>1</code></td>"));
+  EXPECT_THAT(page, HasSubstr("<th class=\"key-name\"><code>seed</code></th><td><code>1</code></td>"));
   EXPECT_THAT(page, HasSubstr("<code>[model]</code>"));
-  EXPECT_THAT(page, HasSubstr("<th class=\"key-name\">name</th><td><code>&quot;a=b&quot;</code></td>"));
+  EXPECT_THAT(page, HasSubstr("<th class=\"key-name\"><code>name</code></th><td><code>&quot;a=b&quot;</code></td>"));
 }
 
 TEST(Report, ResumesAreShown) {

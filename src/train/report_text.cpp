@@ -226,7 +226,7 @@ std::string config_row(std::string_view line) {
   if (line.front() == '[' || equals == line.npos) {
     return fmt::format("<tr class=\"group\"><th colspan=\"2\"><code>{}</code></th></tr>\n", html(line));
   }
-  return fmt::format("<tr><th class=\"key-name\">{}</th><td><code>{}</code></td></tr>\n",
+  return fmt::format("<tr><th class=\"key-name\"><code>{}</code></th><td><code>{}</code></td></tr>\n",
                      html(trimmed(line.substr(0, equals))), html(trimmed(line.substr(equals + 1))));
 }
 
@@ -289,9 +289,9 @@ std::string repeat_html(const MetricsFile& metrics) {
   items +=
       fmt::format("<li>Train into a new directory.\n{}</li>\n", code_block("centavo train repeat.toml out=repeat"));
   if (!facts.program_hash.empty() || !facts.data.hash.empty()) {
-    items += fmt::format(
-        "<li>Compare: the same program <code>{}</code> on the same data <code>{}</code> is the same run.</li>\n",
-        html(facts.program_hash), html(facts.data.hash));
+    items +=
+        fmt::format("<li>Compare the hashes in its run.json: program <code>{}</code>, data <code>{}</code>.</li>\n",
+                    html(facts.program_hash), html(facts.data.hash));
   }
   items += fmt::format("<li>For the record, this is how it was started.\n{}</li>\n",
                        code_block(metrics.starts.front().facts.command));
