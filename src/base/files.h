@@ -51,4 +51,21 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// An existing file that grows at its end. One append is one write() unless the system takes it in parts (a full disk,
+// a signal), so a crash tears at most the last one. Nothing is synced.
+class AppendFile {
+ public:
+  explicit AppendFile(const std::string& path);
+  AppendFile(AppendFile&& other) noexcept;
+  AppendFile& operator=(AppendFile&& other) noexcept;
+  ~AppendFile();
+
+  void append(std::string_view bytes);
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+};
+
 }  // namespace centavo

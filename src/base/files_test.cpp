@@ -176,5 +176,19 @@ TEST_F(Files, AMappingOutlivesTheNameOfItsFile) {
   EXPECT_EQ(mapped.view(), "old contents");
 }
 
+TEST_F(Files, AppendsBehindWhatIsThere) {
+  write_file_atomic(path("log"), "one\n");
+  AppendFile log(path("log"));
+  log.append("two\n");
+  AppendFile moved = std::move(log);
+  moved.append("");
+  moved.append("three\n");
+  EXPECT_EQ(read_file(path("log")), "one\ntwo\nthree\n");
+}
+
+TEST_F(Files, AppendingNeedsAFile) {
+  EXPECT_THAT(message_of<IoError>([&] { AppendFile(path("none")); }), HasSubstr(path("none")));
+}
+
 }  // namespace
 }  // namespace centavo::testing

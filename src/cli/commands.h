@@ -15,5 +15,6 @@ struct Registered {
 
 Registered register_train(CLI::App& app);
 Registered register_program(CLI::App& app);
+Registered register_report(CLI::App& app);
 
 }  // namespace centavo

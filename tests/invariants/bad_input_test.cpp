@@ -285,6 +285,13 @@ TEST_F(BadInput, ProgramCommand) {
   refused({"program", path("good.program"), "seed=1"}, {path("good.program"), "leave out seed=1"});
 }
 
+TEST_F(BadInput, ReportCommand) {
+  refused({"report"}, {"RUN"});
+  refused({"report", path("none")}, {path("none/metrics.jsonl"), "name the directory of a run"});
+  write(dir_ / "metrics.jsonl", "{}\n");
+  refused({"report", dir_.string()}, {path("metrics.jsonl:1"), "is damaged"});
+}
+
 TEST_F(BadInput, CommandLines) {
   refused({}, {"subcommand is required", "--help"});
   refused({"tran"}, {"no command 'tran', did you mean train?"});
