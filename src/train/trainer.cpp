@@ -71,9 +71,9 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
   verify(program, ops_);
   machine_ = std::make_unique<CpuMachine>(std::move(program), ops_, CpuMachine::Options{.threads = config_.threads});
   if (config_.validation_fraction > 0 && config_.validation_windows > 0) {
-    Program evaluation = evaluation_program(ops_, config_.model, {config_.precision, threads, {BufferKind::parameter}},
-                                            {.sequences = config_.micro_batch, .seq_len = config_.seq_len},
-                                            config_.loss_chunk);
+    Program evaluation =
+        evaluation_program(ops_, config_.model, {config_.precision, threads, {BufferKind::parameter}},
+                           {.sequences = config_.micro_batch, .seq_len = config_.seq_len}, config_.loss_chunk);
     verify(evaluation, ops_);
     evaluator_ = std::make_unique<CpuMachine>(
         std::move(evaluation), ops_,
