@@ -54,7 +54,7 @@ class Decoder {
     const BufferId turned = rope(b_, prefix_ + "rope", qkv, angles, heads, kv_heads);
     const BufferId y =
         attention(b_, prefix_ + "attention", turned, cu_seqlens, {heads, kv_heads, c_.sliding_window}, cache);
-    return project("o", y, c_.hidden_size);
+    return project("o", y, c_.hidden_size, c_.attention_bias);
   }
 
   BufferId feed_forward(BufferId h) {

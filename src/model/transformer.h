@@ -37,7 +37,7 @@ struct Transformed {
 };
 
 // Parameters are declared where they are used: embed.weight; layers.I.{attn_norm, qkv, o, mlp_norm, gate_up, down}
-// .weight (qkv.bias with attention_bias); norm.weight; head.weight unless tied.
+// .weight (qkv.bias and o.bias with attention_bias); norm.weight; head.weight unless tied.
 Transformed transformer(Builder& b, const ModelConfig& config, const TokenInputs& in,
                         const TransformerOptions& options = {});
 

@@ -4,7 +4,6 @@
 #include <functional>
 
 #include "base/nearest.h"
-#include "model/programs.h"
 #include "passes/differentiate.h"
 #include "passes/optimize.h"
 #include "passes/place.h"
@@ -34,6 +33,12 @@ std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, i
   };
 }
 
+Program placed_for(const Inference& inference, const OpTable& ops, Program program) {
+  program = precision(std::move(program), ops, precision_policy(inference.precision));
+  program = add_cpu_workspaces(std::move(program), ops, {inference.threads});
+  return place(std::move(program), {.red_zone_bytes = 0, .borrow = inference.borrowed});
+}
+
 }  // namespace
 
 const std::vector<std::string>& pass_names() {
@@ -57,22 +62,14 @@ Program training_program(const OpTable& ops, const RunConfig& config, int thread
   return program;
 }
 
-Program evaluation_program(const OpTable& ops, const RunConfig& c, int threads) {
-  const BatchShape batch{.sequences = c.micro_batch, .seq_len = c.seq_len};
-  Program program = evaluation(ops, c.model, batch, c.loss_chunk);
-  program = precision(std::move(program), ops, precision_policy(c.precision));
-  program = add_cpu_workspaces(std::move(program), ops, {threads});
-  return place(std::move(program), {.red_zone_bytes = 0, .borrow = {BufferKind::parameter}});
+Program evaluation_program(const OpTable& ops, const ModelConfig& model, const Inference& inference,
+                           const BatchShape& batch, int64_t loss_chunk) {
+  return placed_for(inference, ops, evaluation(ops, model, batch, loss_chunk));
 }
 
-Program decoding_program(const OpTable& ops, const RunConfig& c, int threads, int64_t new_tokens, int64_t max_len,
-                         bool borrow_cache) {
-  Program program = decoding(ops, c.model, 1, new_tokens, max_len);
-  program = precision(std::move(program), ops, precision_policy(c.precision));
-  program = add_cpu_workspaces(std::move(program), ops, {threads});
-  std::set<BufferKind> borrowed = {BufferKind::parameter};
-  if (borrow_cache) borrowed.insert(BufferKind::cache);
-  return place(std::move(program), {.red_zone_bytes = 0, .borrow = borrowed});
+Program decoding_program(const OpTable& ops, const ModelConfig& model, const Inference& inference, int64_t new_tokens,
+                         int64_t max_len) {
+  return placed_for(inference, ops, decoding(ops, model, 1, new_tokens, max_len));
 }
 
 }  // namespace centavo

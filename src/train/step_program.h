@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "model/programs.h"
 #include "program/op_table.h"
 #include "program/program.h"
 #include "train/run_config.h"
@@ -18,12 +19,20 @@ const std::vector<std::string>& pass_names();
 // depend on the machine; `threads` sizes the workspaces.
 Program training_program(const OpTable& ops, const RunConfig& config, int threads, const std::string& last = "place");
 
-// One validation batch; its parameters are borrowed from the training program.
-Program evaluation_program(const OpTable& ops, const RunConfig& config, int threads);
+// How a model runs outside training.
+struct Inference {
+  std::string precision = "fp32";
+  int threads = 1;                // sizes the workspaces
+  std::set<BufferKind> borrowed;  // kinds whose memory is another machine's: its parameters, its caches
+};
 
-// `new_tokens` tokens of one sequence; parameters are borrowed, and with `borrow_cache` the caches as well.
-Program decoding_program(const OpTable& ops, const RunConfig& config, int threads, int64_t new_tokens, int64_t max_len,
-                         bool borrow_cache);
+// Loss and count of one batch; `loss_chunk` tokens have their logits held at a time.
+Program evaluation_program(const OpTable& ops, const ModelConfig& model, const Inference& inference,
+                           const BatchShape& batch, int64_t loss_chunk);
+
+// Logits of up to `new_tokens` tokens of one sequence, with caches of `max_len` positions.
+Program decoding_program(const OpTable& ops, const ModelConfig& model, const Inference& inference, int64_t new_tokens,
+                         int64_t max_len);
 
 // Micro-batches the token rings hold: those of this step and of the next.
 int64_t token_slots(const RunConfig& config);

@@ -22,10 +22,9 @@
 #include <string_view>
 
 #include "base/files.h"
+#include "data/tokenizer.h"
 
 namespace centavo {
-
-inline constexpr int64_t kByteVocabulary = 256;
 
 class ByteText {
  public:

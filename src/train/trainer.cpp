@@ -9,8 +9,8 @@
 #include "program/text.h"
 #include "program/verify.h"
 #include "train/diagnose.h"
+#include "train/generate.h"
 #include "train/run_state.h"
-#include "train/sample.h"
 #include "train/schedule.h"
 #include "train/step_program.h"
 
@@ -71,7 +71,9 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
   verify(program, ops_);
   machine_ = std::make_unique<CpuMachine>(std::move(program), ops_, CpuMachine::Options{.threads = config_.threads});
   if (config_.validation_fraction > 0 && config_.validation_windows > 0) {
-    Program evaluation = evaluation_program(ops_, config_, threads);
+    Program evaluation =
+        evaluation_program(ops_, config_.model, {config_.precision, threads, {BufferKind::parameter}},
+                           {.sequences = config_.micro_batch, .seq_len = config_.seq_len}, config_.loss_chunk);
     verify(evaluation, ops_);
     evaluator_ = std::make_unique<CpuMachine>(
         std::move(evaluation), ops_,
@@ -227,8 +229,8 @@ void Trainer::report_validation() {
 
 void Trainer::print_sample() {
   const std::string prompt = config_.sample_prompt.empty() ? "\n" : config_.sample_prompt;
-  const SampleSettings settings{config_.sample_tokens, 0.8, static_cast<uint64_t>(config_.seed)};
-  const std::string text = sample_text(ops_, config_, *machine_, prompt, settings);
+  const GenerationSettings settings{config_.sample_tokens, {.temperature = 0.8}, static_cast<uint64_t>(config_.seed)};
+  const std::string text = sample_text(ops_, config_, *machine_, Tokenizer(), prompt, settings);
   log("sample     {}\n", printable(prompt + text));
 }
 

@@ -11,7 +11,7 @@
 #include "passes/sections.h"
 #include "tests/support/models.h"
 #include "tests/support/op_check.h"
-#include "train/sample.h"
+#include "train/generate.h"
 #include "train/trainer.h"
 
 namespace centavo::testing {
@@ -67,14 +67,18 @@ TEST(OneBuilder, PrefillAndDecodeEqualTheWhole) {
   }
 }
 
-TEST(OneBuilder, ASampleIsRepeatableAndFromTheVocabulary) {
+TEST(OneBuilder, ASampleIsRepeatableAndEndsWithTheContext) {
   const RunConfig config = micro_run(fresh_directory("sample"), {"model.max_position_embeddings=40"});
   Trainer trainer(test_ops(), config, {});
   trainer.train_step();
-  const SampleSettings settings{.tokens = 100, .temperature = 0.9, .seed = 3};
-  const std::string once = sample_text(test_ops(), config, trainer.machine(), "line", settings);
-  EXPECT_EQ(once.size(), 36U);  // max_position_embeddings less the prompt
-  EXPECT_EQ(sample_text(test_ops(), config, trainer.machine(), "line", settings), once);
+  const GenerationSettings settings{.max_tokens = 100, .draw = {.temperature = 0.9}, .seed = 3};
+  const Tokenizer bytes;
+  Generator generator(test_ops(), config.model, config.precision, trainer.machine(), {.threads = 0, .max_len = 40});
+  const std::vector<int32_t> prompt = prompt_tokens(bytes, "line", 40);
+  const GeneratedText once = generate_text(generator, bytes, drawable(bytes), prompt, settings);
+  EXPECT_EQ(once.tokens, 36);
+  EXPECT_EQ(once.stop, Stop::context);
+  EXPECT_EQ(sample_text(test_ops(), config, trainer.machine(), bytes, "line", settings), once.text);
 }
 
 struct LoraRun {

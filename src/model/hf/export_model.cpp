@@ -1,0 +1,162 @@
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "model/hf/llama_tensors.h"
+#include "model/hf/model_directory.h"
+
+namespace centavo {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr std::array<const char*, 6> kFiles = {"config.json",           "generation_config.json", "model.safetensors",
+                                               "tokenizer_config.json", "tokenizer.json",         "README.md"};
+
+[[noreturn]] void io_failure(const char* call, const std::string& path, const std::error_code& failure) {
+  errno = failure.value();
+  io_error(call, path);
+}
+
+// Its own name without a slash at the end, and behind links: the directory is swapped, not a link to it.
+std::string resolved(const std::string& directory) {
+  std::error_code failure;
+  fs::path path = fs::weakly_canonical(fs::absolute(directory), failure);
+  if (failure) io_failure("realpath", directory, failure);
+  if (!path.has_filename()) path = path.parent_path();
+  return path.string();
+}
+
+// A file of an export, or what an interrupted write of one left.
+bool is_exported(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  const auto names = [&](const std::string& file) {
+    return name == file || (name.starts_with(file + ".") && name.ends_with(".tmp"));
+  };
+  return std::ranges::any_of(kFiles, names) && entry.symlink_status().type() != fs::file_type::directory;
+}
+
+// UserError when the directory holds what no export writes.
+void require_only_exported(const std::string& directory) {
+  std::error_code failure;
+  if (!fs::exists(directory, failure)) return;
+  if (!fs::is_directory(directory)) user_error("{} is a file; export to another directory", directory);
+  for (fs::directory_iterator entry(directory, failure), end; !failure && entry != end; entry.increment(failure)) {
+    if (is_exported(*entry)) continue;
+    user_error("{} holds {}, which is no part of an export; export to another directory", directory,
+               entry->path().filename().string());
+  }
+  if (failure) io_failure("readdir", directory, failure);
+}
+
+// Only what require_only_exported lets pass; nothing happens when there is no such directory.
+void remove_exported(const std::string& directory) {
+  std::error_code failure;
+  if (!fs::exists(directory, failure)) return;
+  for (fs::directory_iterator entry(directory, failure), end; !failure && entry != end; entry.increment(failure)) {
+    if (is_exported(*entry)) fs::remove(entry->path());
+  }
+  if (!failure) fs::remove(directory, failure);
+  if (failure) io_failure("remove", directory, failure);
+}
+
+std::vector<TensorView> exported_tensors(const CpuMachine& machine, const ModelConfig& model) {
+  std::vector<TensorView> tensors;
+  for (const TensorPiece& piece : llama_tensors(model)) {
+    const BufferId id = machine.program().find(piece.parameter);
+    CHECK(id != kNone, "the machine has no parameter {}", piece.parameter);
+    const DType dtype = machine.program().buffer(id).dtype;
+    const int64_t element = size_of(dtype);
+    const std::byte* first = machine.memory(piece.parameter) + piece.first_element() * element;
+    tensors.push_back(
+        {piece.tensor, dtype, piece.shape, {first, static_cast<size_t>(element_count(piece.shape) * element)}});
+  }
+  return tensors;
+}
+
+std::string tokenizer_config(const ModelConfig& model, const ExportedTokenizer& tokenizer) {
+  ordered_json j;
+  j["tokenizer_class"] = "PreTrainedTokenizerFast";
+  j["model_max_length"] = model.max_position_embeddings;
+  j["clean_up_tokenization_spaces"] = false;
+  j["model_input_names"] = {"input_ids", "attention_mask"};
+  if (tokenizer.end_of_text) {
+    j["bos_token"] = tokenizer.end_of_text->text;
+    j["eos_token"] = tokenizer.end_of_text->text;
+  }
+  return j.dump(2) + "\n";
+}
+
+std::string generation_config(const ExportedTokenizer& tokenizer) {
+  const ordered_json id = tokenizer.end_of_text ? ordered_json(tokenizer.end_of_text->id) : ordered_json();
+  const ordered_json j = {
+      {"bos_token_id", id}, {"eos_token_id", id}, {"do_sample", true}, {"transformers_version", "5.0.0"}};
+  return j.dump(2) + "\n";
+}
+
+int64_t parameter_count(const std::vector<TensorView>& tensors) {
+  int64_t count = 0;
+  for (const TensorView& tensor : tensors) count += element_count(tensor.shape);
+  return count;
+}
+
+std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokenizer,
+                       const std::vector<TensorView>& tensors) {
+  const std::string start = tokenizer.end_of_text
+                                ? fmt::format("Documents began with `{0}` in training: put it before a prompt.\n",
+                                              tokenizer.end_of_text->text)
+                                : "Documents followed one another without a mark in training.\n";
+  return fmt::format(
+      "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- centavo\n---\n"
+      "# A Llama model trained with centavo\n\n"
+      "| | |\n|---|---|\n"
+      "| parameters | {} |\n| dtype | {} |\n| layers | {} |\n| hidden size | {} |\n| feed-forward | {} |\n"
+      "| heads | {} query, {} key and value, of {} |\n| vocabulary | {} |\n| context | {} tokens |\n"
+      "| embeddings | {} |\n\n"
+      "{}\n"
+      "```python\n"
+      "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+      "tokenizer = AutoTokenizer.from_pretrained(\"DIRECTORY\")\n"
+      "model = AutoModelForCausalLM.from_pretrained(\"DIRECTORY\")\n"
+      "```\n",
+      parameter_count(tensors), name_of(tensors.front().dtype), model.num_hidden_layers, model.hidden_size,
+      model.intermediate_size, model.num_attention_heads, model.num_key_value_heads, model.head_dim, model.vocab_size,
+      model.max_position_embeddings, model.tie_word_embeddings ? "tied" : "separate", start);
+}
+
+ConfigJson config_of(const ModelConfig& model, const ExportedTokenizer& tokenizer) {
+  ConfigJson config{.model = model, .bos_token_id = std::nullopt, .eos_token_ids = {}};
+  if (tokenizer.end_of_text) {
+    config.bos_token_id = tokenizer.end_of_text->id;
+    config.eos_token_ids = {tokenizer.end_of_text->id};
+  }
+  return config;
+}
+
+}  // namespace
+
+void export_model(const CpuMachine& machine, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+                  const std::string& directory) {
+  const std::vector<TensorView> tensors = exported_tensors(machine, model);
+  const std::string config = print_config_json(config_of(model, tokenizer), tensors.front().dtype);
+  const std::string target = resolved(directory);
+  const std::string unfinished = target + ".export.tmp";
+  require_only_exported(target);
+  require_only_exported(unfinished);
+  remove_exported(unfinished);
+  make_directories(unfinished);
+  write_file_atomic(unfinished + "/config.json", config);
+  write_file_atomic(unfinished + "/generation_config.json", generation_config(tokenizer));
+  write_file_atomic(unfinished + "/tokenizer.json", tokenizer.json);
+  write_file_atomic(unfinished + "/tokenizer_config.json", tokenizer_config(model, tokenizer));
+  write_file_atomic(unfinished + "/README.md", model_card(model, tokenizer, tensors));
+  write_safetensors(unfinished + "/model.safetensors", tensors, {});
+  install_directory(unfinished, target);
+  remove_exported(unfinished);
+}
+
+}  // namespace centavo

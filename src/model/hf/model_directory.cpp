@@ -1,0 +1,196 @@
+#include "model/hf/model_directory.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/errors.h"
+#include "base/nearest.h"
+#include "base/parallel.h"
+#include "model/hf/llama_tensors.h"
+
+namespace centavo {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+constexpr const char* kHead = "lm_head.weight";
+
+using ShardOf = std::map<std::string, std::string>;  // tensor -> file
+
+// A shard lies beside its index, whatever the index says.
+void require_plain_name(const std::string& path, const std::string& name) {
+  if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string("/\\\0", 3)) != std::string::npos) {
+    user_error("{}: the shard '{}' is not the name of a file beside it; correct the index", path, name);
+  }
+}
+
+ShardOf read_index(const std::string& path) {
+  ShardOf shards;
+  try {
+    const json index = json::parse(read_file(path));
+    for (const auto& [tensor, file] : index.at("weight_map").items()) shards[tensor] = file.get<std::string>();
+  } catch (const json::exception& error) {
+    user_error("{} is not an index of shards ({}); restore it or write it again", path, error.what());
+  }
+  if (shards.empty()) user_error("{} names no tensor; restore it or write it again", path);
+  for (const auto& [tensor, file] : shards) require_plain_name(path, file);
+  return shards;
+}
+
+void add_file(ModelDirectory& model, const std::string& path) {
+  model.files.emplace_back(path);
+  for (const TensorView& tensor : model.files.back().tensors()) {
+    if (!model.tensors.emplace(tensor.name, tensor).second) {
+      user_error("{}: tensor {} stands in another shard too; remove one of them", path, tensor.name);
+    }
+  }
+}
+
+void open_shards(ModelDirectory& model, const std::string& index_path) {
+  const ShardOf shards = read_index(index_path);
+  std::set<std::string> names;
+  for (const auto& [tensor, file] : shards) names.insert(file);
+  for (const std::string& name : names) {
+    const std::string path = model.path + "/" + name;
+    add_file(model, path);
+    for (const TensorView& tensor : model.files.back().tensors()) {
+      const auto listed = shards.find(tensor.name);
+      if (listed == shards.end() || listed->second != name) {
+        user_error("{} does not say that {} holds {}; restore the index", index_path, name, tensor.name);
+      }
+    }
+  }
+  for (const auto& [tensor, file] : shards) {
+    if (!model.tensors.contains(tensor)) user_error("{}/{} lacks {}, which its index names", model.path, file, tensor);
+  }
+}
+
+void open_tensors(ModelDirectory& model) {
+  const std::string whole = model.path + "/model.safetensors";
+  const std::string index = whole + ".index.json";
+  if (fs::exists(whole)) return add_file(model, whole);
+  if (fs::exists(index)) return open_shards(model, index);
+  const bool pickled = fs::exists(model.path + "/pytorch_model.bin");
+  user_error("{} holds neither model.safetensors nor model.safetensors.index.json; {}", model.path,
+             pickled ? "pytorch_model.bin can run code and is not read: save it again as safetensors"
+                     : "name the directory of a model");
+}
+
+void require_fit(const ModelDirectory& model, const TensorPiece& piece) {
+  const auto found = model.tensors.find(piece.tensor);
+  if (found == model.tensors.end()) {
+    user_error(
+        "{}: tensor {} of shape {} is missing{}", model.path, piece.tensor, to_string(piece.shape),
+        piece.tensor == kHead ? "; correct the file, or set tie_word_embeddings in config.json" : "; correct it");
+  }
+  const TensorView& tensor = found->second;
+  if (tensor.shape != piece.shape) {
+    user_error("{}: tensor {} has shape {} where config.json says {}; correct one", model.path, piece.tensor,
+               to_string(tensor.shape), to_string(piece.shape));
+  }
+  if (tensor.dtype != DType::f32 && tensor.dtype != DType::bf16) {
+    user_error("{}: tensor {} holds {}; centavo reads weights of F32 or BF16, convert it", model.path, piece.tensor,
+               name_of(tensor.dtype));
+  }
+}
+
+// A head beside a tied embedding is a second copy, or the flag is wrong.
+void require_same_head(const ModelDirectory& model) {
+  const auto head = model.tensors.find(kHead);
+  if (!model.config.model.tie_word_embeddings || head == model.tensors.end()) return;
+  const TensorView& embedding = model.tensors.at(kEmbedding);
+  if (head->second.dtype == embedding.dtype && std::ranges::equal(head->second.bytes, embedding.bytes)) return;
+  user_error("{}: config.json says tie_word_embeddings, and {} differs from {}; set it to false or remove the tensor",
+             model.path, kHead, kEmbedding);
+}
+
+bool is_passed_over(const ModelDirectory& model, const std::string& name) {
+  return name.ends_with(".rotary_emb.inv_freq") || (name == kHead && model.config.model.tie_word_embeddings);
+}
+
+void check_tensors(const ModelDirectory& model) {
+  std::set<std::string> expected;
+  for (const TensorPiece& piece : llama_tensors(model.config.model)) {
+    require_fit(model, piece);
+    expected.insert(piece.tensor);
+  }
+  for (const auto& [name, tensor] : model.tensors) {
+    if (expected.contains(name) || is_passed_over(model, name)) continue;
+    user_error("{}: tensor {} is not part of the model that config.json describes{}; correct one", model.path, name,
+               did_you_mean(name, {expected.begin(), expected.end()}));
+  }
+  require_same_head(model);
+}
+
+std::string precision_of(const ModelDirectory& model) {
+  const auto is_bf16 = [&](const TensorPiece& piece) {
+    return model.tensors.find(piece.tensor)->second.dtype == DType::bf16;
+  };
+  return std::ranges::all_of(llama_tensors(model.config.model), is_bf16) ? "bf16" : "fp32";
+}
+
+constexpr int64_t kGrain = 1 << 16;  // elements a thread converts at least
+
+// Bytes of a mapped file need not be aligned.
+template <class From, class To>
+void convert_elements(const std::byte* from, std::byte* to, int64_t count) {
+  parallel_ranges(count, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      From value;
+      std::memcpy(&value, from + i * static_cast<int64_t>(sizeof value), sizeof value);
+      const To converted = convert<To>(value);
+      std::memcpy(to + i * static_cast<int64_t>(sizeof converted), &converted, sizeof converted);
+    }
+  });
+}
+
+void load_piece(CpuMachine& machine, const std::string& buffer, const TensorPiece& piece, const TensorView& tensor) {
+  const Buffer& to = machine.program().buffer(machine.program().find(buffer));
+  std::byte* memory = machine.memory(buffer) + piece.first_element() * size_of(to.dtype);
+  visit_compute(tensor.dtype, [&](auto from_tag) {
+    visit_compute(to.dtype, [&](auto to_tag) {
+      using From = typename decltype(from_tag)::type;
+      using To = typename decltype(to_tag)::type;
+      convert_elements<From, To>(tensor.bytes.data(), memory, element_count(piece.shape));
+    });
+  });
+}
+
+}  // namespace
+
+ModelDirectory open_model(const std::string& directory) {
+  if (!fs::is_directory(directory)) user_error("{} is not a directory; name the directory of a model", directory);
+  const std::string config_path = directory + "/config.json";
+  if (!fs::exists(config_path)) {
+    user_error("{} holds no config.json; name the directory of a model as transformers writes it", directory);
+  }
+  ModelDirectory model{.path = directory,
+                       .config = parse_config_json(read_file(config_path), config_path),
+                       .precision = {},
+                       .files = {},
+                       .tensors = {}};
+  open_tensors(model);
+  check_tensors(model);
+  model.precision = precision_of(model);
+  return model;
+}
+
+void load_parameters(CpuMachine& machine, const ModelDirectory& model) {
+  const Program& program = machine.program();
+  for (const TensorPiece& piece : llama_tensors(model.config.model)) {
+    const BufferId id = program.find(piece.parameter);
+    CHECK(id != kNone, "the machine has no parameter {}", piece.parameter);
+    if (program.buffer(id).borrowed) continue;
+    const TensorView& tensor = model.tensors.find(piece.tensor)->second;
+    load_piece(machine, piece.parameter, piece, tensor);
+    const std::string master = piece.parameter + ".master";
+    if (program.find(master) != kNone) load_piece(machine, master, piece, tensor);
+  }
+}
+
+}  // namespace centavo

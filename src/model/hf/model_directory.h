@@ -1,0 +1,62 @@
+// Model directories as Hugging Face's transformers writes and loads them.
+//
+//   config.json              config_json.h
+//   model.safetensors        llama_tensors.h; or model.safetensors.index.json and the shards it names
+//   tokenizer.json           as given
+//   tokenizer_config.json    AutoTokenizer makes a PreTrainedTokenizerFast of it
+//   generation_config.json   the tokens that begin and end a text
+//   README.md                model card
+//
+// Errors: a directory or file that is missing or damaged, tensors that are missing, unexpected, or of another shape or
+// dtype than the configuration says are UserErrors that name file, tensor and defect; a failed system call is an
+// IoError.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "machine/cpu/cpu_machine.h"
+#include "model/config.h"
+#include "model/hf/config_json.h"
+#include "model/hf/safetensors.h"
+
+namespace centavo {
+
+struct SpecialToken {
+  int64_t id = 0;
+  std::string text;
+};
+
+struct ExportedTokenizer {
+  std::string json;                         // tokenizer.json
+  std::optional<SpecialToken> end_of_text;  // begins and ends every document of the training
+};
+
+// Writes the parameters that `machine` holds, in their dtype: a model that computes in bf16 is exported in bf16, with
+// the very weights that were validated; f32 master copies stay in the checkpoints. The tensors are written from the
+// machine's memory, without a copy. A tied head is left out. Equal parameters give equal bytes.
+//
+// The files appear whole: they are written to `directory`.export.tmp, which then takes the name. An earlier export at
+// `directory` is replaced; anything else in it is a UserError, and nothing is changed.
+void export_model(const CpuMachine& machine, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+                  const std::string& directory);
+
+// A checked directory: every tensor of the configuration is there, once, in its shape, as F32 or BF16.
+struct ModelDirectory {
+  std::string path;
+  ConfigJson config;
+  std::string precision;  // in which to run it: bf16 when every tensor is, else fp32
+  std::vector<SafetensorsFile> files;
+  std::map<std::string, TensorView, std::less<>> tensors;  // by Hugging Face's names, as long as `files` lives
+};
+
+// Passes over what older writers add: rotary_emb.inv_freq, and a tied head that equals the embedding.
+ModelDirectory open_model(const std::string& directory);
+
+// Writes every parameter that the machine owns, and its f32 master copy where there is one, each converted to the
+// dtype it has there (bf16 rounds to nearest). The machine's program must be one of `model.config.model`.
+void load_parameters(CpuMachine& machine, const ModelDirectory& model);
+
+}  // namespace centavo

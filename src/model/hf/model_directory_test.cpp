@@ -1,0 +1,400 @@
+#include "model/hf/model_directory.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "base/rng.h"
+#include "model/hf/llama_tensors.h"
+#include "model/initialize.h"
+#include "model/programs.h"
+#include "passes/precision.h"
+#include "tests/support/models.h"
+#include "tests/support/op_check.h"
+
+namespace centavo::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// A tokenizer.json of two words; the exporter copies it.
+const ExportedTokenizer kTokenizer = {"{\"not\": \"read here\"}\n", SpecialToken{60, "<|endoftext|>"}};
+
+ModelConfig small_model(bool tied, bool bias) {
+  ModelConfig model = golden_model(tied);
+  model.attention_bias = bias;
+  return model;
+}
+
+std::unique_ptr<CpuMachine> machine_of(const ModelConfig& model, const std::string& policy, uint64_t seed) {
+  Program program = decoding(test_ops(), model, 1, 4, 16);
+  auto machine = machine_for(precision(std::move(program), test_ops(), precision_policy(policy)));
+  initialize_parameters(*machine, model, seed);
+  // Biases start at zero, which would hide rows that went elsewhere.
+  for (const Buffer& b : machine->program().buffers) {
+    if (b.name.ends_with(".bias")) set_tensor(*machine, b.name, random_values(b.name, b.elements(), 0.1));
+  }
+  return machine;
+}
+
+std::map<std::string, std::vector<double>> parameters_of(const CpuMachine& machine) {
+  std::map<std::string, std::vector<double>> values;
+  for (const Buffer& b : machine.program().buffers) {
+    if (b.kind == BufferKind::parameter) values[b.name] = get_tensor(machine, b.name);
+  }
+  return values;
+}
+
+struct Variant {
+  bool tied;
+  bool bias;
+  std::string policy;
+};
+
+std::vector<Variant> variants() {
+  std::vector<Variant> all;
+  for (const bool tied : {false, true}) {
+    for (const bool bias : {false, true}) {
+      for (const char* policy : {"fp32", "bf16"}) all.push_back({tied, bias, policy});
+    }
+  }
+  return all;
+}
+
+TEST(LlamaTensors, PiecesTileEveryParameterOnce) {
+  for (const Variant& v : variants()) {
+    const ModelConfig model = small_model(v.tied, v.bias);
+    const Program program = decoding(test_ops(), model, 1, 1, 8);
+    std::map<std::string, int64_t> rows;
+    std::set<std::string> names;
+    for (const TensorPiece& piece : llama_tensors(model)) {
+      EXPECT_EQ(piece.first_row, rows[piece.parameter]) << piece.tensor;
+      rows[piece.parameter] += piece.shape[0];
+      EXPECT_TRUE(names.insert(piece.tensor).second) << piece.tensor;
+      const BufferId id = program.find(piece.parameter);
+      ASSERT_NE(id, kNone) << piece.parameter;
+      const Shape& whole = program.buffer(id).shape;
+      EXPECT_EQ(Shape(piece.shape.begin() + 1, piece.shape.end()), Shape(whole.begin() + 1, whole.end()));
+    }
+    for (const Buffer& b : program.buffers) {
+      if (b.kind != BufferKind::parameter) continue;
+      EXPECT_EQ(rows[b.name], b.shape[0]) << b.name;
+    }
+  }
+}
+
+TEST(LlamaTensors, RowsByHand) {
+  // 4 query and 2 key/value heads of 8, width 32, feed-forward 40.
+  const auto pieces = llama_tensors(small_model(true, true));
+  const auto at = [&](const std::string& name) {
+    return *std::ranges::find(pieces, "model.layers.1." + name, &TensorPiece::tensor);
+  };
+  EXPECT_EQ(at("self_attn.v_proj.weight").first_row, 48);
+  EXPECT_EQ(at("self_attn.v_proj.weight").first_element(), 48 * 32);
+  EXPECT_EQ(at("self_attn.k_proj.bias").first_element(), 32);
+  EXPECT_EQ(at("mlp.up_proj.weight").first_row, 40);
+  EXPECT_EQ(at("mlp.up_proj.weight").parameter, "layers.1.gate_up.weight");
+  EXPECT_EQ(at("self_attn.o_proj.bias").shape, Shape{32});
+}
+
+TEST(ModelDirectory, ExportAndLoadKeepEveryBit) {
+  for (const Variant& v : variants()) {
+    const ModelConfig model = small_model(v.tied, v.bias);
+    const std::string directory = fresh_directory("model") + "/m";
+    const auto trained = machine_of(model, v.policy, 1);
+    export_model(*trained, model, kTokenizer, directory);
+
+    const ModelDirectory opened = open_model(directory);
+    EXPECT_EQ(opened.config.model, model);
+    EXPECT_EQ(opened.config.bos_token_id, 60);
+    EXPECT_EQ(opened.config.eos_token_ids, std::vector<int64_t>{60});
+    EXPECT_EQ(opened.precision, v.policy);
+    EXPECT_EQ(opened.tensors.contains("lm_head.weight"), !v.tied);
+    const auto loaded = machine_of(model, v.policy, 2);
+    EXPECT_NE(parameters_of(*loaded), parameters_of(*trained));
+    load_parameters(*loaded, opened);
+    EXPECT_EQ(parameters_of(*loaded), parameters_of(*trained));
+  }
+}
+
+TEST(ModelDirectory, EveryFileOfAnExport) {
+  const std::string directory = fresh_directory("model") + "/m/";
+  const ModelConfig model = small_model(true, false);
+  const auto machine = machine_of(model, "fp32", 1);
+  export_model(*machine, model, kTokenizer, directory);
+  EXPECT_EQ(read_file(directory + "tokenizer.json"), kTokenizer.json);
+  const json tokenizer = json::parse(read_file(directory + "tokenizer_config.json"));
+  EXPECT_EQ(tokenizer["tokenizer_class"], "PreTrainedTokenizerFast");
+  EXPECT_EQ(tokenizer["eos_token"], "<|endoftext|>");
+  EXPECT_EQ(tokenizer["model_max_length"], 64);
+  EXPECT_EQ(json::parse(read_file(directory + "generation_config.json"))["eos_token_id"], 60);
+  EXPECT_NE(read_file(directory + "README.md").find("| context | 64 tokens |"), std::string::npos);
+
+  // The same parameters give the same bytes, over an earlier export too; nothing is left beside it.
+  const std::string weights = read_file(directory + "model.safetensors");
+  export_model(*machine, model, kTokenizer, directory);
+  EXPECT_EQ(read_file(directory + "model.safetensors"), weights);
+  EXPECT_EQ(std::distance(fs::directory_iterator(directory), {}), 6);
+  EXPECT_EQ(std::distance(fs::directory_iterator(fs::path(directory).parent_path().parent_path()), {}), 1);
+}
+
+TEST(ModelDirectory, AnExportTouchesNothingElse) {
+  const std::string directory = fresh_directory("model");
+  const ModelConfig model = small_model(true, false);
+  const auto machine = machine_of(model, "fp32", 1);
+  write_file_atomic(directory + "/thesis.txt", "ten years");
+  EXPECT_THROW(export_model(*machine, model, kTokenizer, directory), UserError);
+  EXPECT_THROW(export_model(*machine, model, kTokenizer, directory + "/thesis.txt"), UserError);
+  EXPECT_EQ(read_file(directory + "/thesis.txt"), "ten years");
+  EXPECT_EQ(std::distance(fs::directory_iterator(directory), {}), 1);
+
+  // What an interrupted export left is its own.
+  make_directories(directory + "/m.export.tmp");
+  write_file_atomic(directory + "/m.export.tmp/model.safetensors.77.0.tmp", "half");
+  export_model(*machine, model, kTokenizer, directory + "/m");
+  EXPECT_FALSE(fs::exists(directory + "/m.export.tmp"));
+  EXPECT_TRUE(fs::exists(directory + "/m/config.json"));
+}
+
+TEST(ModelDirectory, ConvertsBetweenF32AndBf16) {
+  const ModelConfig model = small_model(false, true);
+  const std::string directory = fresh_directory("model") + "/m";
+  const auto f32 = machine_of(model, "fp32", 1);
+  export_model(*f32, model, kTokenizer, directory);
+  const auto bf16_machine = machine_of(model, "bf16", 2);
+  load_parameters(*bf16_machine, open_model(directory));
+  for (const auto& [name, values] : parameters_of(*f32)) {
+    std::vector<double> rounded;
+    for (const double value : values) rounded.push_back(static_cast<float>(bf16(static_cast<float>(value))));
+    EXPECT_EQ(get_tensor(*bf16_machine, name), rounded) << name;
+  }
+}
+
+// A small model on disk whose tensors and configuration a test may spoil before it is written again.
+class Hostile : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = fresh_directory("hostile") + "/m";
+    export_model(*machine_of(model_, "fp32", 1), model_, kTokenizer, directory_);
+    const SafetensorsFile file(directory_ + "/model.safetensors");
+    for (const TensorView& tensor : file.tensors()) {
+      tensors_.push_back(tensor);
+      data_.emplace_back(tensor.bytes.begin(), tensor.bytes.end());
+    }
+    for (size_t i = 0; i < tensors_.size(); ++i) tensors_[i].bytes = data_[i];
+  }
+
+  TensorView& tensor(const std::string& name) { return *std::ranges::find(tensors_, name, &TensorView::name); }
+  void write() { write_safetensors(directory_ + "/model.safetensors", tensors_, {}); }
+  void write_config(const std::string& key, const json& value) {
+    json config = json::parse(read_file(directory_ + "/config.json"));
+    config[key] = value;
+    write_file_atomic(directory_ + "/config.json", config.dump());
+  }
+
+  // Two shards and their index.
+  json write_shards() {
+    fs::remove(directory_ + "/model.safetensors");
+    json index = {{"metadata", {{"total_size", 1}}}};
+    const size_t half = tensors_.size() / 2;
+    const std::span<const TensorView> all(tensors_);
+    write_safetensors(directory_ + "/a.safetensors", all.first(half), {});
+    write_safetensors(directory_ + "/b.safetensors", all.subspan(half), {});
+    for (size_t i = 0; i < all.size(); ++i) {
+      index["weight_map"][all[i].name] = i < half ? "a.safetensors" : "b.safetensors";
+    }
+    write_index(index);
+    return index;
+  }
+  void write_index(const json& index) { write_file_atomic(directory_ + "/model.safetensors.index.json", index.dump()); }
+
+  void expect_refused(const std::string& why) {
+    try {
+      open_model(directory_);
+      ADD_FAILURE() << "accepted, expected: " << why;
+    } catch (const UserError& error) {
+      EXPECT_NE(std::string(error.what()).find(why), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find(directory_), std::string::npos) << error.what();
+    }
+  }
+
+  const ModelConfig model_ = small_model(false, false);
+  std::string directory_;
+  std::vector<std::vector<std::byte>> data_;
+  std::vector<TensorView> tensors_;
+};
+
+TEST_F(Hostile, MissingFiles) {
+  fs::remove(directory_ + "/model.safetensors");
+  expect_refused("holds neither model.safetensors nor model.safetensors.index.json; name the directory");
+  write_file_atomic(directory_ + "/pytorch_model.bin", "x");
+  expect_refused("can run code");
+  fs::remove(directory_ + "/config.json");
+  expect_refused("holds no config.json");
+  fs::remove_all(directory_);
+  expect_refused("is not a directory");
+}
+
+TEST_F(Hostile, MissingAndUnexpectedTensors) {
+  const TensorView taken = tensor("model.layers.1.mlp.up_proj.weight");
+  std::erase_if(tensors_, [&](const TensorView& t) { return t.name == taken.name; });
+  write();
+  expect_refused("tensor model.layers.1.mlp.up_proj.weight of shape [40, 32] is missing");
+  tensors_.push_back(taken);
+  tensors_.push_back(taken);
+  tensors_.back().name = "model.layers.1.mlp.up_proj.wait";
+  write();
+  expect_refused("tensor model.layers.1.mlp.up_proj.wait is not part of the model");
+  tensors_.back().name = "model.layers.1.self_attn.rotary_emb.inv_freq";
+  write();
+  EXPECT_NO_THROW(open_model(directory_));
+}
+
+TEST_F(Hostile, OtherLayersThanTheFileHas) {
+  write_config("num_hidden_layers", 3);
+  expect_refused("tensor model.layers.2.input_layernorm.weight of shape [32] is missing");
+  write_config("num_hidden_layers", 1);
+  expect_refused("tensor model.layers.1.");
+  write_config("num_hidden_layers", 2);
+  write_config("attention_bias", true);
+  expect_refused("tensor model.layers.0.self_attn.q_proj.bias of shape [32] is missing");
+}
+
+TEST_F(Hostile, WrongShapeOrDtype) {
+  tensor("model.norm.weight").shape = {4, 8};
+  write();
+  expect_refused("tensor model.norm.weight has shape [4, 8] where config.json says [32]");
+  tensor("model.norm.weight").shape = {32};
+  tensor("model.norm.weight").dtype = DType::i32;
+  write();
+  expect_refused("tensor model.norm.weight holds i32");
+}
+
+TEST_F(Hostile, HalfPrecisionIsNamed) {
+  std::string bytes = read_file(directory_ + "/model.safetensors");
+  const size_t at = bytes.find("\"F32\"");
+  bytes.replace(at, 5, "\"F16\"");
+  write_file_atomic(directory_ + "/model.safetensors", bytes);
+  expect_refused("has dtype F16");
+}
+
+TEST_F(Hostile, ATiedHeadMustBeTheEmbedding) {
+  write_config("tie_word_embeddings", true);
+  expect_refused("lm_head.weight differs from model.embed_tokens.weight");
+  tensor("lm_head.weight").bytes = tensor("model.embed_tokens.weight").bytes;
+  write();
+  EXPECT_TRUE(open_model(directory_).config.model.tie_word_embeddings);
+  write_config("tie_word_embeddings", false);
+  std::erase_if(tensors_, [](const TensorView& t) { return t.name == "lm_head.weight"; });
+  write();
+  expect_refused("or set tie_word_embeddings in config.json");
+}
+
+TEST_F(Hostile, ShardsReadAsOne) {
+  const auto whole = machine_of(model_, "fp32", 2);
+  load_parameters(*whole, open_model(directory_));
+  write_shards();
+  const auto sharded = machine_of(model_, "fp32", 3);
+  load_parameters(*sharded, open_model(directory_));
+  EXPECT_EQ(parameters_of(*sharded), parameters_of(*whole));
+}
+
+TEST_F(Hostile, ShardsThatDoNotFitTheirIndex) {
+  const json good = write_shards();
+  json index = good;
+  for (const char* name : {"", "..", "../a.safetensors", "/etc/passwd", "x/a.safetensors"}) {
+    index["weight_map"]["model.norm.weight"] = name;
+    write_index(index);
+    expect_refused("is not the name of a file beside it");
+  }
+  for (json& file : index["weight_map"]) file = "c.safetensors";
+  write_index(index);
+  expect_refused("c.safetensors");
+  index = good;
+  index["weight_map"]["model.norm.weight"] = 3;
+  write_index(index);
+  expect_refused("is not an index of shards");
+  index = good;
+  index["weight_map"].erase("model.norm.weight");
+  write_index(index);
+  expect_refused("does not say that");
+  index = good;
+  index["weight_map"]["model.extra.weight"] = "a.safetensors";
+  write_index(index);
+  expect_refused("lacks model.extra.weight");
+  write_index(json::object());
+  expect_refused("is not an index of shards");
+  write_index({{"weight_map", json::object()}});
+  expect_refused("names no tensor");
+}
+
+TEST_F(Hostile, TheSameTensorInTwoShards) {
+  json index = write_shards();
+  write_safetensors(directory_ + "/b.safetensors", tensors_, {});
+  expect_refused("stands in another shard too");
+}
+
+// Logits of 12 tokens.
+std::vector<double> logits_of(CpuMachine& machine) {
+  std::vector<double> tokens;
+  std::vector<double> positions;
+  for (int64_t t = 0; t < 12; ++t) {
+    tokens.push_back(static_cast<double>((7 * t * t + 3) % 61));
+    positions.push_back(static_cast<double>(t));
+  }
+  set_tensor(machine, "tokens", tokens);
+  set_tensor(machine, "positions", positions);
+  set_tensor(machine, "position", {0});
+  set_tensor(machine, "cu_seqlens", {0, 12});
+  machine.step();
+  return get_tensor(machine, "logits");
+}
+
+// Weights so large that a row gone elsewhere shows in the logits.
+std::unique_ptr<CpuMachine> lively_machine(ModelConfig model, const std::string& policy, uint64_t seed) {
+  model.initializer_range = 0.3;
+  Program program = decoding(test_ops(), model, 1, 12, 12);
+  auto machine = machine_for(precision(std::move(program), test_ops(), precision_policy(policy)));
+  initialize_parameters(*machine, model, seed);
+  for (const Buffer& b : machine->program().buffers) {
+    if (b.kind != BufferKind::parameter || b.shape.size() != 1) continue;
+    std::vector<double> values = random_values(b.name, b.elements(), 0.3);
+    if (b.name.ends_with("norm.weight")) std::ranges::for_each(values, [](double& value) { value += 1; });
+    set_tensor(*machine, b.name, values);
+  }
+  return machine;
+}
+
+// With CENTAVO_KEEP=DIR the directories stay there, with their logits beside them: tests/reference reads them.
+void expect_same_logits(const ModelConfig& model, const std::string& policy, const std::string& name) {
+  const char* keep = std::getenv("CENTAVO_KEEP");
+  const std::string parent = keep != nullptr ? keep : fresh_directory("logits");
+  const std::string directory = parent + "/" + name;
+  const auto exported = lively_machine(model, policy, stream_of(name.data(), name.size()));
+  const std::vector<double> logits = logits_of(*exported);
+  make_directories(parent);
+  export_model(*exported, model, kTokenizer, directory);
+  write_file_atomic(directory + ".json", json({{"logits", logits}}).dump());
+
+  const auto loaded = lively_machine(model, policy, 1);
+  EXPECT_NE(logits_of(*loaded), logits);
+  load_parameters(*loaded, open_model(directory));
+  EXPECT_EQ(logits_of(*loaded), logits) << name;
+}
+
+TEST(ModelDirectory, ALoadedModelComputesTheSameLogits) {
+  for (const Variant& v : variants()) {
+    const std::string name = fmt::format("{}{}-{}", v.tied ? "tied" : "untied", v.bias ? "-bias" : "", v.policy);
+    expect_same_logits(small_model(v.tied, v.bias), v.policy, name);
+  }
+  ModelConfig windowed = small_model(false, false);
+  windowed.sliding_window = 3;
+  expect_same_logits(windowed, "fp32", "untied-window-fp32");
+}
+
+}  // namespace
+}  // namespace centavo::testing
