@@ -14,6 +14,7 @@ struct Registered {
 };
 
 Registered register_train(CLI::App& app);
+Registered register_resume(CLI::App& app);
 Registered register_program(CLI::App& app);
 Registered register_report(CLI::App& app);
 

@@ -27,6 +27,12 @@ int fail(const std::string& what, int code) {
   return code;
 }
 
+// What a full disk or a closed pipe swallowed would otherwise go unnoticed.
+int output_was_written() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  return fail("the standard output could not be written; give it room or another place", 4);
+}
+
 // CLI11 does not name a command that it does not know.
 std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> rest = app.remaining();
@@ -43,13 +49,14 @@ int main(int argc, char** argv) {
   CLI::App app("centavo trains language models for as little money as possible.", "centavo");
   app.require_subcommand(1);
   app.set_version_flag("--version", "centavo 0.1");
-  const std::vector<Registered> commands = {register_train(app), register_program(app), register_report(app)};
+  const std::vector<Registered> commands = {register_train(app), register_resume(app), register_program(app),
+                                            register_report(app)};
   try {
     app.parse(argc, argv);
     for (const Registered& command : commands) {
       if (command.app->parsed()) command.run();
     }
-    return 0;
+    return output_was_written();
   } catch (const CLI::CallForHelp& request) {
     return app.exit(request);
   } catch (const CLI::CallForAllHelp& request) {

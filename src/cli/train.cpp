@@ -1,4 +1,5 @@
 // centavo train RUN.toml [key=value …]
+// centavo resume DIR [max_steps=N]
 
 #include <unistd.h>
 
@@ -6,29 +7,69 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "cli/commands.h"
+#include "cli/stop_signals.h"
 #include "ops/all.h"
+#include "train/plan_text.h"
 #include "train/trainer.h"
 
 namespace centavo {
 namespace {
 
+using Start = TrainOptions::Start;
+
 struct Arguments {
-  std::string config;
+  std::string path;  // the run file, or the directory to resume
   std::vector<std::string> overrides;
   bool resume = false;
   bool quiet = false;
+  bool dry_run = false;
 };
 
-void train(const Arguments& arguments) {
-  const RunConfig config = parse_run_config(arguments.config, arguments.overrides);
-  if (config.text.empty()) user_error("no text to train on; add text=FILE");
-  const OpTable ops = all_ops();
+TrainOptions options_of(const Arguments& arguments, Start start) {
   TrainOptions options;
-  options.resume = arguments.resume;
+  options.start = start;
   options.log = arguments.quiet ? nullptr : stdout;
-  options.live = !arguments.quiet && isatty(STDOUT_FILENO) != 0;
+  options.progress = ::isatty(STDOUT_FILENO) != 0 ? ProgressLog::Kind::live : ProgressLog::Kind::lines;
+  options.stop = stop_requested;
+  return options;
+}
+
+void run(const RunConfig& config, TrainOptions options, const std::string& command) {
+  options.command = command;
+  const OpTable ops = all_ops();
+  catch_stop_signals();
   Trainer(ops, config, options).run();
+}
+
+std::string typed(const std::string& command, const Arguments& arguments) {
+  std::string line = fmt::format("centavo {} {}", command, arguments.path);
+  for (const std::string& text : arguments.overrides) line += " " + text;
+  return line;
+}
+
+void train(const Arguments& arguments) {
+  const RunConfig config = parse_run_config(arguments.path, arguments.overrides);
+  if (config.text.empty() && config.data.empty()) user_error("no text to train on; add text=PATH or data=DIR");
+  if (arguments.dry_run) {
+    for (const std::string& line : dry_run(all_ops(), config)) fmt::print("{}\n", line);
+    return;
+  }
+  run(config, options_of(arguments, arguments.resume ? Start::resume : Start::fresh), typed("train", arguments));
+}
+
+// The run's own configuration; all but max_steps stands.
+void resume(const Arguments& arguments) {
+  const std::string path = arguments.path + "/config.toml";
+  for (const std::string& text : arguments.overrides) {
+    if (!text.starts_with("max_steps=")) {
+      user_error("override '{}': a resumed run may change max_steps alone; leave it out", text);
+    }
+  }
+  std::vector<std::string> overrides = arguments.overrides;
+  overrides.push_back("out=" + arguments.path);  // the directory may have been moved
+  run(parse_run_config(path, overrides), options_of(arguments, Start::resume_or_fresh), typed("resume", arguments));
 }
 
 }  // namespace
@@ -36,12 +77,25 @@ void train(const Arguments& arguments) {
 Registered register_train(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("train", "Train a model as a run file says");
-  command->add_option("RUN.toml", arguments->config, "The run file")->required();
+  command->add_option("RUN.toml", arguments->path, "The run file")->required();
   command->add_option("key=value", arguments->overrides, "Keys that override the run file's, such as max_steps=100");
   command->add_flag("--resume", arguments->resume, "Continue from the newest checkpoint in the run's directory");
+  command->add_flag("--dry-run", arguments->dry_run, "Print the plan (model, step, memory) and write nothing");
   command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
-  command->footer("Keys of a run file:\n" + run_config_help());
+  command->footer(
+      "Ctrl-C (or SIGTERM) ends the run after its step with everything saved; centavo resume goes on.\n\n"
+      "Keys of a run file:\n" +
+      run_config_help());
   return {command, [arguments] { train(*arguments); }};
+}
+
+Registered register_resume(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("resume", "Continue a run from its newest whole checkpoint");
+  command->add_option("DIR", arguments->path, "The run's directory")->required();
+  command->add_option("max_steps=N", arguments->overrides, "Another end; everything else stays as it was");
+  command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
+  return {command, [arguments] { resume(*arguments); }};
 }
 
 }  // namespace centavo

@@ -28,7 +28,7 @@ class Fit {
 
   int64_t needed(const RunConfig& config, const Program& training) const {
     const int64_t evaluation =
-        config.validation_every > 0 ? arenas_of(evaluation_program(ops_, config, threads_)) : int64_t{0};
+        config.validation_every > 0 ? arenas_of(validation_program(ops_, config, threads_)) : int64_t{0};
     return arenas_of(training) + evaluation + kReserveBytes;
   }
   int64_t needed(const RunConfig& config) const { return needed(config, training_program(ops_, config, threads_)); }

@@ -258,7 +258,7 @@ void MetricsLog::step(const StepRecord& record) {
   if (record.mfu) json["mfu"] = rounded(*record.mfu, 4);
   json["mem"] = record.mem;
   json["time"] = seconds_json(record.time);
-  if (price_per_hour_) json["cost"] = rounded(cost_before_ + *price_per_hour_ * record.time / kSecondsPerHour, 6);
+  if (price_per_hour_) json["cost"] = rounded(*cost_at(record.time), 6);
   file_.append(line_of(json));
 }
 
@@ -273,6 +273,11 @@ void MetricsLog::validation(const ValidationRecord& record) {
 
 void MetricsLog::sample(const SampleRecord& record) {
   file_.append(line_of({{"step", record.step}, {"sample", record.text}, {"prompt", record.prompt}}));
+}
+
+std::optional<double> MetricsLog::cost_at(double time) const {
+  if (!price_per_hour_) return std::nullopt;
+  return cost_before_ + *price_per_hour_ * time / kSecondsPerHour;
 }
 
 }  // namespace centavo

@@ -92,6 +92,9 @@ class MetricsLog {
   void validation(const ValidationRecord& record);
   void sample(const SampleRecord& record);
 
+  // Dollars of the whole run `time` seconds into this start; nothing without a price.
+  std::optional<double> cost_at(double time) const;
+
  private:
   double cost_before_ = 0;
   std::optional<double> price_per_hour_;

@@ -1,108 +1,97 @@
 #include "train/trainer.h"
 
-#include <chrono>
-#include <cmath>
+#include <algorithm>
+#include <numbers>
 
 #include "base/files.h"
+#include "base/memory.h"
+#include "model/hf/model_directory.h"
 #include "model/initialize.h"
-#include "passes/place.h"
 #include "program/text.h"
 #include "program/verify.h"
 #include "train/diagnose.h"
 #include "train/generate.h"
+#include "train/memory_fit.h"
+#include "train/plan_text.h"
+#include "train/record_facts.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
 #include "train/step_program.h"
+#include "train/throughput.h"
 
 namespace centavo {
 namespace {
 
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 constexpr int64_t kStepSlots = 2;  // of the rings `lr` and `metrics`
-constexpr int64_t kCheckpointsKept = 2;
 
-// Bytes as text that is safe on a terminal.
-std::string printable(const std::string& bytes) {
-  std::string text;
-  for (const char c : bytes) {
-    const bool plain = (c >= ' ' && c <= '~') || c == '\n' || c == '\t';
-    text += plain ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-  }
-  return text;
-}
-
-std::string mebibytes(int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
-
-std::string duration(double seconds) {
-  if (!(seconds < 1e6)) return "?";
-  const auto s = static_cast<int64_t>(seconds);
-  return s < 60 ? fmt::format("{}s", s) : fmt::format("{}m{:02}s", s / 60, s % 60);
-}
-
-void check_vocabulary(const RunConfig& config) {
-  if (config.model.vocab_size >= kByteVocabulary) return;
-  user_error("model.vocab_size is {} and the bytes of a text are tokens 0 to 255; set model.vocab_size = 256",
-             config.model.vocab_size);
+Program verified(Program program, const OpTable& ops) {
+  verify(program, ops);
+  return program;
 }
 
 }  // namespace
-
-template <class... Args>
-void Trainer::log(fmt::format_string<Args...> format, Args&&... args) const {
-  if (options_.log == nullptr) return;
-  fmt::print(options_.log, format, std::forward<Args>(args)...);
-  std::fflush(options_.log);
-}
 
 Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& options)
     : ops_(ops),
       config_(std::move(config)),
       options_(options),
-      text_(config_.text, config_.validation_fraction, config_.seq_len),
-      feed_(text_, config_.micro_batch, config_.seq_len, static_cast<uint64_t>(config_.seed)) {
-  check_vocabulary(config_);
-  data_hash_ = text_.hash();
-  program_hash_ = hash_of(training_program(ops_, config_, 1, "sections"));
-  const int threads = CpuMachine::thread_count(config_.threads);
-  Program program = training_program(ops_, config_, threads);
-  verify(program, ops_);
-  machine_ = std::make_unique<CpuMachine>(std::move(program), ops_, CpuMachine::Options{.threads = config_.threads});
-  if (config_.validation_fraction > 0 && config_.validation_windows > 0) {
-    Program evaluation =
-        evaluation_program(ops_, config_.model, {config_.precision, threads, {BufferKind::parameter}},
-                           {.sequences = config_.micro_batch, .seq_len = config_.seq_len}, config_.loss_chunk);
-    verify(evaluation, ops_);
+      threads_(CpuMachine::thread_count(config_.threads)),
+      program_(verified(training_program(ops_, config_, threads_), ops_)),
+      program_hash_(hash_of(training_program(ops_, config_, 1, "sections"))),
+      progress_(options_.log, options_.progress, config_.log_every) {
+  require_memory(ops_, config_, threads_, program_, available_memory_bytes());
+  claim_output_directory();
+  corpus_.emplace(open_corpus_of(config_, progress_, options_.stop));
+  feed_.emplace(*corpus_, config_.micro_batch, config_.seq_len, static_cast<uint64_t>(config_.seed));
+  machine_ = std::make_unique<CpuMachine>(program_, ops_, CpuMachine::Options{.threads = config_.threads});
+  if (config_.validation_every > 0) {
     evaluator_ = std::make_unique<CpuMachine>(
-        std::move(evaluation), ops_,
+        verified(evaluation_program(ops_, config_, threads_), ops_), ops_,
         CpuMachine::Options{.threads = config_.threads, .debug = false, .lender = machine_.get()});
   }
-  claim_output_directory();
+  resume_from_newest();
 }
 
+Trainer::~Trainer() = default;
+
+// Nothing is written before it is clear that OUT is free for this run.
 void Trainer::claim_output_directory() {
-  const std::vector<CheckpointPlace> checkpoints = list_checkpoints(config_.out);
-  if (options_.resume) {
-    if (checkpoints.empty()) user_error("{} holds no checkpoint to resume from; train without --resume", config_.out);
-    resume_from(checkpoints.front().directory);
-  } else {
-    if (!checkpoints.empty()) {
-      user_error(
-          "{} holds the checkpoints of an earlier run; continue it with --resume or choose another directory "
-          "with out=DIR",
-          config_.out);
-    }
-    initialize_parameters(*machine_, config_.model, static_cast<uint64_t>(config_.seed));
-    if (machine_->program().find("seed") != kNone) {
-      machine_->write("seed", std::as_bytes(std::span<const int64_t>(&config_.seed, 1)));
-    }
+  const bool has_checkpoints = !list_checkpoints(config_.out).empty();
+  if (options_.start == TrainOptions::Start::fresh && has_checkpoints) {
+    user_error(
+        "{} holds the checkpoints of an earlier run; continue it with --resume or choose another directory "
+        "with out=DIR",
+        config_.out);
+  }
+  if (options_.start == TrainOptions::Start::resume && !has_checkpoints) {
+    user_error("{} holds no checkpoint to resume from; train without --resume", config_.out);
+  }
+  make_directories(config_.out);
+  lock_.emplace(config_.out);
+  if (options_.start == TrainOptions::Start::fresh) write_file_atomic(config_.out + "/config.toml", print(config_));
+}
+
+void Trainer::resume_from_newest() {
+  if (options_.start == TrainOptions::Start::fresh) return initialize();
+  const std::optional<NewestCheckpoint> newest = read_newest_checkpoint(config_.out);
+  if (!newest) return initialize();
+  check_resumable(newest->directory, newest->checkpoint);
+  for (const std::string& damage : newest->damaged) {
+    progress_.line(fmt::format("warning    {}; going on from {}", damage, newest->directory));
+  }
+  restore(*machine_, newest->checkpoint.state);
+  steps_done_ = newest->checkpoint.step;
+  write_file_atomic(config_.out + "/config.toml", print(config_));
+}
+
+void Trainer::initialize() {
+  initialize_parameters(*machine_, config_.model, static_cast<uint64_t>(config_.seed));
+  if (machine_->program().find("seed") != kNone) {
+    machine_->write("seed", std::as_bytes(std::span<const int64_t>(&config_.seed, 1)));
   }
 }
 
-void Trainer::resume_from(const std::string& directory) {
-  const Checkpoint checkpoint = read_checkpoint(directory);
+void Trainer::check_resumable(const std::string& directory, const Checkpoint& checkpoint) const {
   const RunConfig saved = parse_run_config_text(checkpoint.config, directory + "/config.toml", {});
   std::vector<std::string> changed = differing_keys(saved, config_);
   std::erase(changed, "max_steps");
@@ -111,8 +100,8 @@ void Trainer::resume_from(const std::string& directory) {
     user_error("{} was made with other values of {}; a resumed run may change max_steps alone", directory,
                fmt::join(changed, ", "));
   }
-  if (checkpoint.data_hash != data_hash_) {
-    user_error("{} was made with another text than {}; resume with the same text", directory, config_.text);
+  if (checkpoint.data_hash != corpus_->hash()) {
+    user_error("{} was made with other data than {}; resume with the same data", directory, corpus_->directory());
   }
   if (checkpoint.program_hash != program_hash_) {
     user_error("{} was made with another program; resume with the version of centavo that wrote it", directory);
@@ -121,18 +110,20 @@ void Trainer::resume_from(const std::string& directory) {
     user_error("{} stands at step {}, beyond max_steps = {}; raise max_steps", directory, checkpoint.step,
                config_.max_steps);
   }
-  restore(*machine_, checkpoint.state);
-  steps_done_ = checkpoint.step;
 }
 
 StepMetrics Trainer::train_step() {
   const int64_t micro_batches = config_.grad_accum_steps;
   for (int64_t i = 0; i < micro_batches; ++i) {
     const int64_t index = steps_done_ * micro_batches + i;
-    feed_.training(*machine_, index, index % token_slots(config_));
+    feed_->training(*machine_, index, index % token_slots(config_));
   }
-  const Schedule schedule{decay_of(config_.schedule), config_.learning_rate, config_.warmup_steps, config_.min_lr_ratio,
-                          config_.max_steps};
+  const Schedule schedule{.decay = decay_of(config_.schedule),
+                          .learning_rate = config_.learning_rate,
+                          .warmup_steps = config_.warmup_steps,
+                          .min_lr_ratio = config_.min_lr_ratio,
+                          .max_steps = config_.max_steps,
+                          .decay_steps = config_.decay_steps};
   const auto lr = static_cast<float>(learning_rate_at(schedule, steps_done_));
   const int64_t slot = steps_done_ % kStepSlots;
   machine_->write("lr", std::as_bytes(std::span<const float>(&lr, 1)), slot);
@@ -141,7 +132,7 @@ StepMetrics Trainer::train_step() {
   float metrics[4];
   machine_->read("metrics", std::as_writable_bytes(std::span(metrics)), slot);
   if (metrics[3] == 0) stop_at_non_finite(metrics[0], metrics[1]);
-  return {steps_done_++, metrics[0], metrics[1], metrics[2]};
+  return {steps_done_++, metrics[0], metrics[1], metrics[2], lr};
 }
 
 // The optimizer wrote nothing, so with the counters set back the machine holds the state before the step.
@@ -156,106 +147,123 @@ void Trainer::stop_at_non_finite(float loss, float grad_norm) {
   const std::string place = where.found ? fmt::format(": micro-batch {}, {} wrote it to {}[{}]", where.micro_batch,
                                                       where.op, where.buffer, where.element)
                                         : std::string();
+  progress_.close();
   user_error(
       "step {}: loss {} or gradient norm {} is not finite{}; the state before the step is in {}, start again with "
       "a lower learning_rate and another out=DIR",
       steps_done_, loss, grad_norm, place, directory);
 }
 
-double Trainer::validate() {
+Validation Trainer::validate(int64_t most_windows) {
   CHECK(evaluator_ != nullptr);
-  const int64_t windows = std::min(config_.validation_windows, text_.validation_windows());
-  double loss = 0;
-  int64_t count = 0;
+  const int64_t windows = std::min(most_windows, feed_->validation_windows());
+  double nats = 0;
+  Validation result;
   for (int64_t batch = 0; batch * config_.micro_batch < windows; ++batch) {
-    feed_.validation(*evaluator_, batch, windows);
+    result.bytes += feed_->validation(*evaluator_, batch, windows);
     evaluator_->step();
-    float batch_loss = 0;
-    int32_t batch_count = 0;
-    evaluator_->read("loss", std::as_writable_bytes(std::span(&batch_loss, 1)));
-    evaluator_->read("count", std::as_writable_bytes(std::span(&batch_count, 1)));
-    loss += batch_loss;
-    count += batch_count;
+    float batch_nats = 0;
+    int32_t batch_tokens = 0;
+    evaluator_->read("loss", std::as_writable_bytes(std::span(&batch_nats, 1)));
+    evaluator_->read("count", std::as_writable_bytes(std::span(&batch_tokens, 1)));
+    nats += batch_nats;
+    result.tokens += batch_tokens;
   }
-  return loss / static_cast<double>(count);
+  result.nats_per_token = nats / static_cast<double>(result.tokens);
+  result.bits_per_byte = nats / std::numbers::ln2 / static_cast<double>(result.bytes);
+  return result;
 }
 
 std::string Trainer::save() {
   const std::string program = print(machine_->program());
   const std::vector<TensorView> tensors = persistent_tensors(*machine_);
   const std::string directory =
-      write_checkpoint(config_.out, {steps_done_, program_hash_, data_hash_, print(config_), program, tensors});
-  prune_checkpoints(config_.out, kCheckpointsKept);
+      write_checkpoint(config_.out, {steps_done_, program_hash_, corpus_->hash(), print(config_), program, tensors});
+  prune_checkpoints(config_.out, config_.keep_checkpoints);
   return directory;
 }
 
-void Trainer::announce() const {
-  int64_t parameters = 0;
-  for (const Buffer& b : machine_->program().buffers) {
-    if (b.kind == BufferKind::parameter) parameters += b.elements();
-  }
-  log("model      {} parameters, {}, {} threads\n", parameters, config_.precision,
-      CpuMachine::thread_count(config_.threads));
-  log("data       {}: {} bytes, {} training and {} validation windows of {}\n", config_.text, text_.size_bytes(),
-      text_.train_windows(), text_.validation_windows(), config_.seq_len);
-  log("step       {} sequences of {} tokens, {} to {}\n", config_.micro_batch * config_.grad_accum_steps,
-      config_.seq_len, steps_done_, config_.max_steps);
-  log("memory     {} planned\n", mebibytes(machine_->program().arena_bytes.at(Home::device)));
-  for (const RegionBytes& region : regions(machine_->program())) {
-    log("           {:<16}{:>12}{}\n", name_of(region.kind), mebibytes(region.bytes),
-        region.shares ? "  before addresses are shared" : "");
-  }
+void Trainer::announce() {
+  for (const std::string& line : plan_lines(config_, program_, threads_)) progress_.line(line);
+  progress_.line(fmt::format("data       {}", corpus_->summary()));
+  if (steps_done_ > 0) progress_.line(fmt::format("resume     after step {}", steps_done_));
 }
 
-void Trainer::report(const StepMetrics& metrics) {
-  const bool last = steps_done_ == config_.max_steps;
-  if (!last && !options_.live && steps_done_ % config_.log_every != 0) return;
-  const double elapsed = now_seconds() - started_;
-  const auto done = static_cast<double>(steps_done_ - started_at_step_);
-  const double tokens = done * static_cast<double>(config_.micro_batch * config_.grad_accum_steps * config_.seq_len);
-  const double rest = elapsed / done * static_cast<double>(config_.max_steps - steps_done_);
-  log("{}step {:>6}/{}  loss {:.4f}  grad norm {:.3f}  {:.0f} tokens/s  {} left{}", options_.live ? "\r\033[K" : "",
-      steps_done_, config_.max_steps, metrics.loss, metrics.grad_norm, tokens / elapsed, duration(rest),
-      options_.live ? "" : "\n");
-  line_open_ = options_.live;
+void Trainer::open_log() {
+  RunFacts facts = record_facts(config_, program_, program_hash_, *corpus_);
+  facts.command = options_.command;
+  facts.threads = threads_;
+  facts.peak_flops = measured_peak_flops(config_.precision);
+  const int64_t tokens = config_.micro_batch * config_.grad_accum_steps * config_.seq_len;
+  const StepCosts costs{tokens, step_flops(program_, ops_), program_.arena_bytes.at(Home::device)};
+  write_file_atomic(config_.out + "/run.json", to_json(facts).dump(2) + "\n");
+  run_log_ = std::make_unique<RunLog>(config_.out, facts, costs, steps_done_, progress_);
 }
 
-void Trainer::report_validation() {
-  last_validation_ = validate();
-  log("{}step {:>6}/{}  validation loss {:.4f} nats per byte ({:.3f} bits)\n", line_open_ ? "\n" : "", steps_done_,
-      config_.max_steps, last_validation_, last_validation_ / std::log(2.0));
-  line_open_ = false;
+void Trainer::validate_and_log(int64_t most_windows) {
+  const Validation v = validate(most_windows);
+  run_log_->validation({.step = steps_done_,
+                        .loss = v.nats_per_token,
+                        .bits_per_byte = v.bits_per_byte,
+                        .bytes = v.bytes,
+                        .tokens = v.tokens,
+                        .time = 0});
+  run_log_->write_report();
 }
 
-void Trainer::print_sample() {
-  const std::string prompt = config_.sample_prompt.empty() ? "\n" : config_.sample_prompt;
-  const GenerationSettings settings{config_.sample_tokens, {.temperature = 0.8}, static_cast<uint64_t>(config_.seed)};
-  const std::string text = sample_text(ops_, config_, *machine_, Tokenizer(), prompt, settings);
-  log("sample     {}\n", printable(prompt + text));
+void Trainer::sample_and_log() {
+  const DrawSettings draw{.temperature = config_.sample_temperature, .seed = static_cast<uint64_t>(config_.seed)};
+  const std::string text =
+      sample_text(ops_, config_, *machine_, corpus_->tokenizer(), config_.sample_prompt, config_.sample_tokens, draw);
+  run_log_->sample({.step = steps_done_, .text = text, .prompt = config_.sample_prompt});
+  progress_.line(fmt::format("sample     {}{}", printable(config_.sample_prompt), printable(text)));
 }
 
-void Trainer::run() {
-  make_directories(config_.out);
-  write_file_atomic(config_.out + "/config.toml", print(config_));
+void Trainer::log_step(const StepMetrics& m, double seconds) {
+  run_log_->step(steps_done_, seconds, m.loss, m.learning_rate, m.grad_norm);
+}
+
+Trainer::Outcome Trainer::run() {
   announce();
-  started_ = now_seconds();
-  started_at_step_ = steps_done_;
-  bool validated = false;
+  open_log();
   bool saved = false;
-  if (steps_done_ == 0 && evaluator_) report_validation();
-  while (steps_done_ < config_.max_steps) {
-    report(train_step());
-    const auto due = [&](int64_t every) { return every > 0 && steps_done_ % every == 0; };
-    validated = due(config_.validation_every) && evaluator_;
+  if (steps_done_ == 0 && validates()) validate_and_log(config_.validation_windows);
+  bool stopped = options_.stop();
+  while (steps_done_ < config_.max_steps && !stopped) {
+    const double start = steady_seconds();
+    const StepMetrics metrics = train_step();
+    log_step(metrics, steady_seconds() - start);
+    const bool last = steps_done_ == config_.max_steps;
     saved = due(config_.checkpoint_every);
-    if (validated) report_validation();
     if (saved) save();
+    if (!last && due(config_.validation_every) && validates()) validate_and_log(config_.validation_windows);
+    if (!last && due(config_.sample_every) && config_.sample_tokens > 0) sample_and_log();
+    stopped = options_.stop();
   }
-  if (evaluator_ && !validated) report_validation();
   if (!saved) save();
-  if (line_open_) log("\n");
-  if (config_.sample_tokens > 0) print_sample();
-  log("saved      {}\n", list_checkpoints(config_.out).front().directory);
+  if (steps_done_ < config_.max_steps) {
+    stop_early();
+    return Outcome::stopped;
+  }
+  finish();
+  return Outcome::finished;
+}
+
+void Trainer::stop_early() {
+  run_log_->write_report();
+  progress_.line(fmt::format("stopped    after step {}; go on with: centavo resume {}", steps_done_, config_.out));
+}
+
+// The checkpoint is written before: whatever fails here can be done again by resuming.
+void Trainer::finish() {
+  if (validates()) validate_and_log(feed_->validation_windows());
+  if (config_.sample_tokens > 0) sample_and_log();
+  run_log_->write_report();
+  const std::string model = config_.out + "/model";
+  export_model(*machine_, config_.model, corpus_->tokenizer(), model);
+  progress_.line(fmt::format("saved      {}", list_checkpoints(config_.out).front().directory));
+  progress_.line(fmt::format("report     {}/report.html", config_.out));
+  progress_.line(fmt::format("model      {}", model));
 }
 
 }  // namespace centavo

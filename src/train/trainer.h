@@ -1,30 +1,46 @@
 // The training loop: fills the slots of a step, lets the machine run it, reads what came out.
 //
 //   OUT/config.toml      the resolved configuration
+//   OUT/run.json         what else it takes to repeat the run (train/run_facts.h)
+//   OUT/data/            the tokens, when they are made from `text` (data/corpus.h)
 //   OUT/checkpoints/…    train/checkpoint_files.h
+//   OUT/metrics.jsonl, OUT/events.out.tfevents.*, OUT/report.html
+//   OUT/model/           the trained model as others load it (model/hf/model_directory.h)
 //
-// Errors: UserError for data that is too short, an OUT that holds another run, a checkpoint that does not fit, and for
-// a step whose loss or gradient is not finite (with step, op and buffer; the state before that step is saved, earlier
-// checkpoints are untouched).
+// A run holds OUT while it lives; a second one is refused. Stopped or killed at any moment it continues from its newest
+// whole checkpoint and ends in the same bits.
+//
+// Errors: UserError for data that does not fit, an OUT that holds another run or is in use, a checkpoint that does not
+// fit, and for a step whose loss or gradient is not finite (with step, op and buffer; the state before that step is
+// saved, earlier checkpoints are untouched); OutOfMemory, before anything is written, when the plan does not fit.
 #pragma once
 
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
+#include "base/directory_lock.h"
+#include "data/corpus.h"
 #include "machine/cpu/cpu_machine.h"
 #include "train/run_config.h"
-#include "train/text_data.h"
+#include "train/run_log.h"
 #include "train/token_feed.h"
 
 namespace centavo {
 
 struct TrainOptions {
-  bool resume = false;       // continue from the newest checkpoint in OUT
+  enum class Start : uint8_t {
+    fresh,
+    resume,           // from the newest checkpoint in OUT
+    resume_or_fresh,  // the same, and from step 0 where a run ended before its first
+  };
+  Start start = Start::fresh;
   std::FILE* log = nullptr;  // where progress goes; null: nowhere
-  bool live = false;         // the log is a terminal: the progress line is rewritten in place
+  ProgressLog::Kind progress = ProgressLog::Kind::lines;
+  std::function<bool()> stop = [] { return false; };  // asked after each step: true saves and ends the run
+  std::string command;                                // as typed, for the record
 };
 
 struct StepMetrics {
@@ -32,19 +48,32 @@ struct StepMetrics {
   float loss = 0;    // nats per token, mean over the step
   float grad_norm = 0;
   float tokens = 0;
+  float learning_rate = 0;
+};
+
+struct Validation {
+  double nats_per_token = 0;
+  double bits_per_byte = 0;
+  int64_t tokens = 0;
+  int64_t bytes = 0;
 };
 
 class Trainer {
  public:
   Trainer(const OpTable& ops, RunConfig config, const TrainOptions& options);
+  ~Trainer();
 
-  // Trains to max_steps, validates, checkpoints and prints a sample as configured.
-  void run();
+  enum class Outcome : uint8_t { finished, stopped };
+  // Trains to max_steps, validates, samples, checkpoints and reports as configured, and exports the model.
+  Outcome run();
+
+  // What would run: model, data, step and memory, to the log.
+  void announce();
 
   // The pieces of run(), for tests.
   StepMetrics train_step();
-  // Mean nats per token over the validation windows.
-  double validate();
+  // Over the first `most_windows` windows of the validation split.
+  Validation validate(int64_t most_windows);
   // Returns the checkpoint's directory.
   std::string save();
 
@@ -52,30 +81,33 @@ class Trainer {
   CpuMachine& machine() { return *machine_; }
 
  private:
-  void announce() const;
   void claim_output_directory();
-  void resume_from(const std::string& directory);
+  void resume_from_newest();
+  void check_resumable(const std::string& directory, const Checkpoint& checkpoint) const;
+  void restore_from(const std::string& directory, const Checkpoint& checkpoint);
+  void initialize();
   [[noreturn]] void stop_at_non_finite(float loss, float grad_norm);
-  void report(const StepMetrics& metrics);
-  void report_validation();
-  void print_sample();
-  template <class... Args>
-  void log(fmt::format_string<Args...> format, Args&&... args) const;
+  bool due(int64_t every) const { return every > 0 && steps_done_ % every == 0; }
+  bool validates() const { return evaluator_ != nullptr; }
+  void validate_and_log(int64_t most_windows);
+  void sample_and_log();
+  void finish();
+  void export_directory();
 
   const OpTable& ops_;
   RunConfig config_;
   TrainOptions options_;
-  ByteText text_;
+  int threads_;
+  Program program_;
   uint64_t program_hash_ = 0;
-  uint64_t data_hash_ = 0;
+  std::optional<DirectoryLock> lock_;
+  ProgressLog progress_;
+  std::optional<Corpus> corpus_;
   std::unique_ptr<CpuMachine> machine_;
   std::unique_ptr<CpuMachine> evaluator_;
-  TokenFeed feed_;
+  std::optional<TokenFeed> feed_;
+  std::unique_ptr<RunLog> run_log_;
   int64_t steps_done_ = 0;
-  double started_ = 0;  // seconds, on the steady clock
-  int64_t started_at_step_ = 0;
-  double last_validation_ = 0;
-  bool line_open_ = false;  // the live line has not been ended
 };
 
 }  // namespace centavo

@@ -6,8 +6,6 @@
 #include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -19,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/process.h"
+
 namespace centavo::testing {
 namespace {
 
@@ -28,40 +28,6 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Strings = std::vector<std::string>;
-
-struct Outcome {
-  int code = -1;  // -1: killed by a signal
-  std::string out;
-  std::string err;
-};
-
-std::string contents(std::FILE* file) {
-  std::string bytes;
-  std::rewind(file);
-  for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) bytes += static_cast<char>(c);
-  std::fclose(file);
-  return bytes;
-}
-
-// Only what is safe between fork and exec stands in the child's branch.
-Outcome run(Strings args) {
-  args.insert(args.begin(), CENTAVO_PROGRAM);
-  std::vector<char*> argv;
-  for (std::string& arg : args) argv.push_back(arg.data());
-  argv.push_back(nullptr);
-  std::FILE* out = std::tmpfile();
-  std::FILE* err = std::tmpfile();
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::dup2(::fileno(out), STDOUT_FILENO);
-    ::dup2(::fileno(err), STDERR_FILENO);
-    ::execv(argv[0], argv.data());
-    ::_exit(127);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(out), contents(err)};
-}
 
 std::string read(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);

@@ -1,0 +1,58 @@
+#include "train/plan_text.h"
+
+#include "base/memory.h"
+#include "machine/cpu/cpu_machine.h"
+#include "passes/place.h"
+#include "program/verify.h"
+#include "train/memory_fit.h"
+#include "train/step_program.h"
+#include "train/throughput.h"
+
+namespace centavo {
+namespace {
+
+std::string mebibytes(int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
+
+int64_t parameters_of(const Program& program) {
+  int64_t parameters = 0;
+  for (const Buffer& b : program.buffers) {
+    if (b.kind == BufferKind::parameter) parameters += b.elements();
+  }
+  return parameters;
+}
+
+}  // namespace
+
+std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, int threads) {
+  std::vector<std::string> lines = {
+      fmt::format("model      {} parameters, {}, {} threads", parameters_of(training), c.precision, threads),
+      fmt::format("step       {} sequences of {} tokens in {} micro-batches, {} steps",
+                  c.micro_batch * c.grad_accum_steps, c.seq_len, c.grad_accum_steps, c.max_steps),
+      fmt::format("memory     {} planned", mebibytes(training.arena_bytes.at(Home::device)))};
+  for (const RegionBytes& region : regions(training)) {
+    lines.push_back(fmt::format("           {:<16}{:>12}{}", name_of(region.kind), mebibytes(region.bytes),
+                                region.shares ? "  before addresses are shared" : ""));
+  }
+  return lines;
+}
+
+std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c) {
+  const int threads = CpuMachine::thread_count(c.threads);
+  const Program training = training_program(ops, c, threads);
+  verify(training, ops);
+  const int64_t available = available_memory_bytes();
+  require_memory(ops, c, threads, training, available);
+  std::vector<std::string> lines = plan_lines(c, training, threads);
+  const auto tokens = static_cast<double>(c.micro_batch * c.grad_accum_steps * c.seq_len);
+  const double flops = step_flops(training, ops);
+  const double steps = static_cast<double>(c.max_steps);
+  lines.push_back(fmt::format("           {} free on this machine", mebibytes(available)));
+  lines.push_back(fmt::format("work       {:.3g} FLOP per step, {:.3g} in all for {:.3g} tokens", flops, flops * steps,
+                              tokens * steps));
+  const double peak = measured_peak_flops(c.precision);
+  lines.push_back(fmt::format("           at least {:.3g} s at this machine's measured peak of {:.3g} FLOP/s",
+                              flops * steps / peak, peak));
+  return lines;
+}
+
+}  // namespace centavo

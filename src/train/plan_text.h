@@ -1,0 +1,19 @@
+// What `centavo train --dry-run` prints: the plan of a run, without reading its text or writing anything.
+#pragma once
+
+#include <string>
+
+#include "program/op_table.h"
+#include "program/program.h"
+#include "train/run_config.h"
+
+namespace centavo {
+
+// The model, the step and the memory by region; a line each.
+std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, int threads);
+
+// Builds and verifies the programs, checks that they fit into memory, and returns the plan with the work of a step.
+// Throws what a run would throw before it starts.
+std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& config);
+
+}  // namespace centavo
