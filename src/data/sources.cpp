@@ -1,5 +1,6 @@
 #include "data/sources.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,7 +47,7 @@ class Finder {
     if (S_ISDIR(status.st_mode)) return visit_directory(path);
     if (!S_ISREG(status.st_mode))
       user_error("cannot read {}: it is neither a file nor a directory; move it away", path);
-    if (::access(path.c_str(), R_OK) != 0) cannot_read(path, errno);
+    if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) cannot_read(path, errno);
     sources_.push_back(source_of(path, status.st_size));
   }
 
