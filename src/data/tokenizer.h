@@ -25,6 +25,7 @@
 namespace centavo {
 
 inline constexpr int64_t kByteVocabulary = 256;
+inline constexpr int64_t kLargestVocabulary = int64_t{1} << 21;
 inline constexpr std::string_view kEndOfText = "<|endoftext|>";
 
 enum class EndOfText : uint8_t { absent, last_id };
@@ -33,7 +34,8 @@ class Tokenizer {
  public:
   using Merge = std::pair<int32_t, int32_t>;
 
-  // CHECKs that the parts of each merge are defined before it and that no two merges make the same bytes.
+  // CHECKs that the parts of each merge are defined before it, that no two tokens are the same bytes, and that they are
+  // at most kLargestVocabulary.
   explicit Tokenizer(std::vector<Merge> merges = {}, EndOfText end_of_text = EndOfText::absent);
 
   // Reads a tokenizer.json. UserError when it is damaged, or is not a byte-level BPE this class can say (another
@@ -66,7 +68,8 @@ class Encoder {
   Encoder(Encoder&&) noexcept;
   Encoder& operator=(Encoder&&) noexcept;
 
-  // Appends the ids of `text`. Any bytes are encoded; what is not UTF-8 is taken byte by byte.
+  // Appends the ids of `text`. Any bytes are encoded; what is not UTF-8 is taken byte by byte. Takes O(n log n) for n
+  // bytes whatever they are. A piece above 1 GiB is encoded GiB by GiB.
   void encode(std::string_view text, std::vector<int32_t>& ids);
 
  private:
