@@ -12,7 +12,7 @@ using namespace shard_format;
 namespace {
 
 [[noreturn]] void damaged(const std::string& path, const std::string& why) {
-  user_error("token file {} is damaged: {}; make the data directory again with centavo data build", path, why);
+  user_error("token file {} is damaged: {}; remove its directory and make it again with centavo data build", path, why);
 }
 
 template <class T>

@@ -159,7 +159,7 @@ TEST_F(Shards, EveryDamagedByteIsFound) {
       bad[i] = static_cast<char>(bad[i] ^ flip);
       overwrite(first(), bad);
       EXPECT_THAT(complaint(), HasSubstr(first() + " is damaged: ")) << i;
-      EXPECT_THAT(complaint(), HasSubstr("make the data directory again"));
+      EXPECT_THAT(complaint(), HasSubstr("remove its directory and make it again"));
     }
   }
 }
