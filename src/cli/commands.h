@@ -13,6 +13,7 @@ struct Registered {
   Command run;
 };
 
+Registered register_data(CLI::App& app);
 Registered register_train(CLI::App& app);
 Registered register_resume(CLI::App& app);
 Registered register_program(CLI::App& app);

@@ -39,8 +39,9 @@ TrainOptions options_of(const Arguments& arguments, Start start) {
 void run(const RunConfig& config, TrainOptions options, const std::string& command) {
   options.command = command;
   const OpTable ops = all_ops();
-  catch_stop_signals();
-  Trainer(ops, config, options).run();
+  Trainer trainer(ops, config, options);
+  catch_stop_signals();  // until here nothing is lost by ending at once
+  trainer.run();
 }
 
 std::string typed(const std::string& command, const Arguments& arguments) {

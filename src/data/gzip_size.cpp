@@ -17,14 +17,14 @@ constexpr int kMemoryLevel = 8;
 }  // namespace
 
 int64_t gzip_bytes(std::string_view text) {
-  z_stream stream{};
+  z_stream stream{};  // its next_in is not const, but only read
   CHECK(deflateInit2(&stream, 9, Z_DEFLATED, kGzipWindow, kMemoryLevel, Z_DEFAULT_STRATEGY) == Z_OK);
   std::array<unsigned char, 1 << 16> piece;
   int64_t bytes = 0;
   int state = Z_OK;
   while (state != Z_STREAM_END) {
     if (stream.avail_in == 0 && !text.empty()) {
-      stream.next_in = reinterpret_cast<const unsigned char*>(text.data());
+      stream.next_in = reinterpret_cast<unsigned char*>(const_cast<char*>(text.data()));
       stream.avail_in = static_cast<unsigned>(std::min<size_t>(text.size(), std::numeric_limits<unsigned>::max()));
       text.remove_prefix(stream.avail_in);
     }

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "passes/place.h"
+#include "train/run_data.h"
 #include "train/version.h"
 
 namespace centavo {
@@ -87,7 +88,7 @@ RunFacts record_facts(const RunConfig& config, const Program& program, uint64_t 
                     .peak_flops = {},
                     .price_per_hour = {},
                     .memory = {},
-                    .baselines = {}};
+                    .baselines = baselines_of(corpus)};
   if (config.price_per_hour != kNoPrice) facts.price_per_hour = config.price_per_hour;
   for (const RegionBytes& region : regions(program)) {
     facts.memory.push_back({std::string(name_of(region.kind)), region.bytes, region.shares});

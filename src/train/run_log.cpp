@@ -1,5 +1,7 @@
 #include "train/run_log.h"
 
+#include <fmt/format.h>
+
 #include "train/report.h"
 
 namespace centavo {
@@ -56,8 +58,6 @@ void RunLog::sample(const SampleRecord& record) {
   events_.sample(record);
 }
 
-void RunLog::write_report() const {
-  centavo::write_report(out_dir_);
-}
+void RunLog::write_report() const { centavo::write_report(out_dir_); }
 
 }  // namespace centavo

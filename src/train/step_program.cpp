@@ -18,8 +18,13 @@ struct NamedPass {
   std::function<Program(Program)> run;
 };
 
+// Every token may begin a document.
+BatchShape packed_batch(const RunConfig& c, int64_t slots) {
+  return {.sequences = c.micro_batch, .seq_len = c.seq_len, .max_docs = c.micro_batch * c.seq_len, .slots = slots};
+}
+
 std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, int threads) {
-  const BatchShape batch{.sequences = c.micro_batch, .seq_len = c.seq_len, .slots = token_slots(c)};
+  const BatchShape batch = packed_batch(c, token_slots(c));
   const OptimizerSettings optimizer{c.beta1, c.beta2, c.eps, c.weight_decay, c.clip_norm};
   const auto policy = [&c] { return precision_policy(c.precision); };
   return {
@@ -65,6 +70,11 @@ Program training_program(const OpTable& ops, const RunConfig& config, int thread
 Program evaluation_program(const OpTable& ops, const ModelConfig& model, const Inference& inference,
                            const BatchShape& batch, int64_t loss_chunk) {
   return placed_for(inference, ops, evaluation(ops, model, batch, loss_chunk));
+}
+
+Program validation_program(const OpTable& ops, const RunConfig& c, int threads) {
+  return evaluation_program(ops, c.model, {c.precision, threads, {BufferKind::parameter}}, packed_batch(c, 1),
+                            c.loss_chunk);
 }
 
 Program decoding_program(const OpTable& ops, const ModelConfig& model, const Inference& inference, int64_t new_tokens,

@@ -30,6 +30,9 @@ struct Inference {
 Program evaluation_program(const OpTable& ops, const ModelConfig& model, const Inference& inference,
                            const BatchShape& batch, int64_t loss_chunk);
 
+// The same for a batch of the run's validation; the parameters are the training program's.
+Program validation_program(const OpTable& ops, const RunConfig& config, int threads);
+
 // Logits of up to `new_tokens` tokens of one sequence, with caches of `max_len` positions.
 Program decoding_program(const OpTable& ops, const ModelConfig& model, const Inference& inference, int64_t new_tokens,
                          int64_t max_len);

@@ -1,54 +1,54 @@
 #include "train/token_feed.h"
 
-#include <algorithm>
-
 namespace centavo {
 
-TokenFeed::TokenFeed(const ByteText& text, int64_t sequences, int64_t seq_len, uint64_t seed)
-    : text_(text),
-      sequences_(sequences),
+TokenFeed::TokenFeed(const Corpus& corpus, int64_t sequences, int64_t seq_len, uint64_t seed)
+    : corpus_(corpus),
       seq_len_(seq_len),
-      seed_(seed),
-      tokens_(static_cast<size_t>(sequences * seq_len)),
-      targets_(tokens_.size()),
-      positions_(tokens_.size()) {
-  for (size_t i = 0; i < positions_.size(); ++i)
-    positions_[i] = static_cast<int32_t>(static_cast<int64_t>(i) % seq_len);
-  for (int64_t s = 0; s <= sequences; ++s) cu_seqlens_.push_back(static_cast<int32_t>(s * seq_len));
-}
-
-std::span<int32_t> TokenFeed::row(std::vector<int32_t>& all, int64_t sequence) const {
-  return std::span(all).subspan(static_cast<size_t>(sequence * seq_len_), static_cast<size_t>(seq_len_));
+      training_(corpus.train, seq_len, seed),
+      windows_(static_cast<size_t>(sequences)) {
+  if (corpus.validation.size() > 1) validation_.emplace(corpus.validation, seq_len);
 }
 
 void TokenFeed::training(Machine& machine, int64_t index, int64_t slot) {
-  for (int64_t s = 0; s < sequences_; ++s) {
-    text_.train_sample(seed_, index * sequences_ + s, row(tokens_, s), row(targets_, s));
-  }
+  const auto sequences = static_cast<int64_t>(windows_.size());
+  for (int64_t s = 0; s < sequences; ++s) training_.read(index * sequences + s, windows_[static_cast<size_t>(s)]);
   upload(machine, slot);
 }
 
-void TokenFeed::validation(Machine& machine, int64_t batch, int64_t windows) {
-  for (int64_t s = 0; s < sequences_; ++s) {
-    const int64_t window = batch * sequences_ + s;
-    if (window < windows) {
-      text_.validation_sample(window, row(tokens_, s), row(targets_, s));
+int64_t TokenFeed::validation(Machine& machine, int64_t batch, int64_t windows) {
+  const auto sequences = static_cast<int64_t>(windows_.size());
+  for (int64_t s = 0; s < sequences; ++s) {
+    Window& window = windows_[static_cast<size_t>(s)];
+    const int64_t index = batch * sequences + s;
+    if (index < windows) {
+      validation_->read(index, window);
     } else {
-      std::ranges::fill(row(tokens_, s), 0);
-      std::ranges::fill(row(targets_, s), -1);
+      window = {};
     }
   }
   upload(machine, 0);
+  return bytes_of_targets();
 }
 
-void TokenFeed::upload(Machine& machine, int64_t slot) const {
+int64_t TokenFeed::bytes_of_targets() const {
+  const int32_t none = corpus_.tokenizer.end_of_text().value_or(-1);
+  int64_t bytes = 0;
+  for (const int32_t target : batch_.targets) {
+    if (target >= 0 && target != none) bytes += static_cast<int64_t>(corpus_.tokenizer.bytes_of(target).size());
+  }
+  return bytes;
+}
+
+void TokenFeed::upload(Machine& machine, int64_t slot) {
+  pack(windows_, seq_len_, document_border(corpus_.tokenizer), batch_);
   const auto write = [&](const char* name, const std::vector<int32_t>& values) {
     machine.write(name, std::as_bytes(std::span(values)), slot);
   };
-  write("tokens", tokens_);
-  write("targets", targets_);
-  write("positions", positions_);
-  write("cu_seqlens", cu_seqlens_);
+  write("tokens", batch_.tokens);
+  write("targets", batch_.targets);
+  write("positions", batch_.positions);
+  write("cu_seqlens", batch_.cu_seqlens);
 }
 
 }  // namespace centavo

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <numbers>
 
 #include "base/files.h"
@@ -14,6 +15,7 @@
 #include "train/memory_fit.h"
 #include "train/plan_text.h"
 #include "train/record_facts.h"
+#include "train/run_data.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
 #include "train/step_program.h"
@@ -23,6 +25,23 @@ namespace centavo {
 namespace {
 
 constexpr int64_t kStepSlots = 2;  // of the rings `lr` and `metrics`
+
+// Text that is safe on a terminal: control characters but line ends and tabs are written out.
+std::string printable(const std::string& text) {
+  std::string safe;
+  for (const char c : text) {
+    const auto code = static_cast<unsigned char>(c);
+    const bool control = (code < 0x20 && c != '\n' && c != '\t') || code == 0x7f;
+    safe += control ? fmt::format("\\x{:02x}", code) : std::string(1, c);
+  }
+  return safe;
+}
+
+ExportedTokenizer exported(const Tokenizer& tokenizer) {
+  ExportedTokenizer result{tokenizer.json(), {}};
+  if (const auto end = tokenizer.end_of_text()) result.end_of_text = {*end, std::string(kEndOfText)};
+  return result;
+}
 
 Program verified(Program program, const OpTable& ops) {
   verify(program, ops);
@@ -41,15 +60,16 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
       progress_(options_.log, options_.progress, config_.log_every) {
   require_memory(ops_, config_, threads_, program_, available_memory_bytes());
   claim_output_directory();
-  corpus_.emplace(open_corpus_of(config_, progress_, options_.stop));
+  const bool begins = options_.start == TrainOptions::Start::fresh;
+  corpus_.emplace(open_run_data(config_, begins ? RunData::fresh : RunData::made, progress_));
   feed_.emplace(*corpus_, config_.micro_batch, config_.seq_len, static_cast<uint64_t>(config_.seed));
   machine_ = std::make_unique<CpuMachine>(program_, ops_, CpuMachine::Options{.threads = config_.threads});
   if (config_.validation_every > 0) {
     evaluator_ = std::make_unique<CpuMachine>(
-        verified(evaluation_program(ops_, config_, threads_), ops_), ops_,
+        verified(validation_program(ops_, config_, threads_), ops_), ops_,
         CpuMachine::Options{.threads = config_.threads, .debug = false, .lender = machine_.get()});
   }
-  resume_from_newest();
+  start_or_resume();
 }
 
 Trainer::~Trainer() = default;
@@ -71,7 +91,7 @@ void Trainer::claim_output_directory() {
   if (options_.start == TrainOptions::Start::fresh) write_file_atomic(config_.out + "/config.toml", print(config_));
 }
 
-void Trainer::resume_from_newest() {
+void Trainer::start_or_resume() {
   if (options_.start == TrainOptions::Start::fresh) return initialize();
   const std::optional<NewestCheckpoint> newest = read_newest_checkpoint(config_.out);
   if (!newest) return initialize();
@@ -100,8 +120,9 @@ void Trainer::check_resumable(const std::string& directory, const Checkpoint& ch
     user_error("{} was made with other values of {}; a resumed run may change max_steps alone", directory,
                fmt::join(changed, ", "));
   }
-  if (checkpoint.data_hash != corpus_->hash()) {
-    user_error("{} was made with other data than {}; resume with the same data", directory, corpus_->directory());
+  if (checkpoint.data_hash != corpus_->hash) {
+    user_error("{} was made with other data than {}; resume with the same data", directory,
+               config_.data.empty() ? config_.out + "/data" : config_.data);
   }
   if (checkpoint.program_hash != program_hash_) {
     user_error("{} was made with another program; resume with the version of centavo that wrote it", directory);
@@ -178,14 +199,14 @@ std::string Trainer::save() {
   const std::string program = print(machine_->program());
   const std::vector<TensorView> tensors = persistent_tensors(*machine_);
   const std::string directory =
-      write_checkpoint(config_.out, {steps_done_, program_hash_, corpus_->hash(), print(config_), program, tensors});
+      write_checkpoint(config_.out, {steps_done_, program_hash_, corpus_->hash, print(config_), program, tensors});
   prune_checkpoints(config_.out, config_.keep_checkpoints);
   return directory;
 }
 
 void Trainer::announce() {
   for (const std::string& line : plan_lines(config_, program_, threads_)) progress_.line(line);
-  progress_.line(fmt::format("data       {}", corpus_->summary()));
+  progress_.line(fmt::format("data       {}", data_line(*corpus_)));
   if (steps_done_ > 0) progress_.line(fmt::format("resume     after step {}", steps_done_));
 }
 
@@ -212,15 +233,12 @@ void Trainer::validate_and_log(int64_t most_windows) {
 }
 
 void Trainer::sample_and_log() {
-  const DrawSettings draw{.temperature = config_.sample_temperature, .seed = static_cast<uint64_t>(config_.seed)};
-  const std::string text =
-      sample_text(ops_, config_, *machine_, corpus_->tokenizer(), config_.sample_prompt, config_.sample_tokens, draw);
+  const GenerationSettings settings{.max_tokens = config_.sample_tokens,
+                                    .draw = {.temperature = config_.sample_temperature},
+                                    .seed = static_cast<uint64_t>(config_.seed)};
+  const std::string text = sample_text(ops_, config_, *machine_, corpus_->tokenizer, config_.sample_prompt, settings);
   run_log_->sample({.step = steps_done_, .text = text, .prompt = config_.sample_prompt});
-  progress_.line(fmt::format("sample     {}{}", printable(config_.sample_prompt), printable(text)));
-}
-
-void Trainer::log_step(const StepMetrics& m, double seconds) {
-  run_log_->step(steps_done_, seconds, m.loss, m.learning_rate, m.grad_norm);
+  progress_.line(fmt::format("sample     {}", printable(config_.sample_prompt + text)));
 }
 
 Trainer::Outcome Trainer::run() {
@@ -232,7 +250,7 @@ Trainer::Outcome Trainer::run() {
   while (steps_done_ < config_.max_steps && !stopped) {
     const double start = steady_seconds();
     const StepMetrics metrics = train_step();
-    log_step(metrics, steady_seconds() - start);
+    run_log_->step(steps_done_, steady_seconds() - start, metrics.loss, metrics.learning_rate, metrics.grad_norm);
     const bool last = steps_done_ == config_.max_steps;
     saved = due(config_.checkpoint_every);
     if (saved) save();
@@ -260,7 +278,7 @@ void Trainer::finish() {
   if (config_.sample_tokens > 0) sample_and_log();
   run_log_->write_report();
   const std::string model = config_.out + "/model";
-  export_model(*machine_, config_.model, corpus_->tokenizer(), model);
+  export_model(*machine_, config_.model, exported(corpus_->tokenizer), model);
   progress_.line(fmt::format("saved      {}", list_checkpoints(config_.out).front().directory));
   progress_.line(fmt::format("report     {}/report.html", config_.out));
   progress_.line(fmt::format("model      {}", model));

@@ -24,6 +24,7 @@
 #include "base/directory_lock.h"
 #include "data/corpus.h"
 #include "machine/cpu/cpu_machine.h"
+#include "train/checkpoint_files.h"
 #include "train/run_config.h"
 #include "train/run_log.h"
 #include "train/token_feed.h"
@@ -67,9 +68,6 @@ class Trainer {
   // Trains to max_steps, validates, samples, checkpoints and reports as configured, and exports the model.
   Outcome run();
 
-  // What would run: model, data, step and memory, to the log.
-  void announce();
-
   // The pieces of run(), for tests.
   StepMetrics train_step();
   // Over the first `most_windows` windows of the validation split.
@@ -82,17 +80,18 @@ class Trainer {
 
  private:
   void claim_output_directory();
-  void resume_from_newest();
-  void check_resumable(const std::string& directory, const Checkpoint& checkpoint) const;
-  void restore_from(const std::string& directory, const Checkpoint& checkpoint);
+  void start_or_resume();
   void initialize();
+  void check_resumable(const std::string& directory, const Checkpoint& checkpoint) const;
   [[noreturn]] void stop_at_non_finite(float loss, float grad_norm);
   bool due(int64_t every) const { return every > 0 && steps_done_ % every == 0; }
   bool validates() const { return evaluator_ != nullptr; }
+  void announce();
+  void open_log();
   void validate_and_log(int64_t most_windows);
   void sample_and_log();
+  void stop_early();
   void finish();
-  void export_directory();
 
   const OpTable& ops_;
   RunConfig config_;
