@@ -34,8 +34,8 @@ std::map<std::string, std::vector<std::byte>> two_steps(const Program& program, 
                                                         const MachineOptions& options) {
   const auto machine = machine_for(program, options);
   initialize_parameters(*machine, config.model, 5);
-  const ByteText text(config.text, 0.1, config.seq_len);
-  TokenFeed feed(text, config.micro_batch, config.seq_len, 1);
+  const Corpus corpus = corpus_of(config);
+  TokenFeed feed(corpus, config.micro_batch, config.seq_len, 1);
   for (int64_t step = 0; step < 2; ++step) {
     for (int64_t i = 0; i < config.grad_accum_steps; ++i) {
       const int64_t index = step * config.grad_accum_steps + i;
@@ -96,7 +96,7 @@ TEST(Bits, ResumeAtAnyStep) {
         for (int step = 0; step < stop; ++step) first.train_step();
         first.save();
       }
-      Trainer second(test_ops(), config, {.resume = true});
+      Trainer second(test_ops(), config, {.start = TrainOptions::Start::resume});
       ASSERT_EQ(second.steps_done(), stop);
       while (second.steps_done() < 6) second.train_step();
       EXPECT_EQ(state_of(second.machine()), expected) << policy << " stopped at " << stop;

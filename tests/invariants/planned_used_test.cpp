@@ -52,8 +52,8 @@ int64_t status_field(const std::string& field) {
   return std::atoll(status.c_str() + at + field.size() + 1);
 }
 
-void one_step(CpuMachine& machine, const RunConfig& config, const ByteText& text) {
-  TokenFeed feed(text, config.micro_batch, config.seq_len, 1);
+void one_step(CpuMachine& machine, const RunConfig& config, const Corpus& corpus) {
+  TokenFeed feed(corpus, config.micro_batch, config.seq_len, 1);
   for (int64_t i = 0; i < config.grad_accum_steps; ++i) feed.training(machine, i, i % token_slots(config));
   const float lr = 1e-3F;
   machine.write("lr", std::as_bytes(std::span<const float>(&lr, 1)));
@@ -96,9 +96,9 @@ int64_t measured_runtime_bytes() {
 // Libraries make tables and kernels of their own at their first use, whatever the size of the model.
 void warm_libraries() {
   const RunConfig config = micro_run(fresh_directory("warm"), {});
-  const ByteText text(config.text, 0.1, config.seq_len);
+  const Corpus corpus = corpus_of(config);
   CpuMachine machine(training_program(test_ops(), config, 2), test_ops(), {.threads = 2});
-  one_step(machine, config, text);
+  one_step(machine, config, corpus);
 }
 
 // The peak of a step, the making of the machine included, lies within 2 % of the plan and of the plan plus `runtime`.
@@ -111,12 +111,12 @@ TEST(PlannedUsed, PeakResidentMemoryIsThePlan) {
   EXPECT_LT(runtime, 16 << 20);
   for (const PlannedRun& run : runs) {
     const RunConfig config = micro_run(fresh_directory("planned"), run.keys);
-    const ByteText text(config.text, 0.1, config.seq_len);
+    const Corpus corpus = corpus_of(config);
     Program program = training_program(test_ops(), config, 2);
     const auto planned = static_cast<double>(program.arena_bytes.at(Home::device));
     const auto used = static_cast<double>(peak_bytes([&] {
       CpuMachine machine(std::move(program), test_ops(), {.threads = 2});
-      one_step(machine, config, text);
+      one_step(machine, config, corpus);
     }));
     EXPECT_GE(used, 0.98 * planned) << run.name << " " << run.keys[0] << " " << run.keys[1];
     EXPECT_LE(used, 1.02 * planned + static_cast<double>(runtime))
@@ -134,10 +134,10 @@ TEST(PlannedUsed, NothingTouchesUndeclaredMemory) {
                       {fmt::format("precision={}", precision), fmt::format("grad_accum_steps={}", accumulation),
                        fmt::format("model.tie_word_embeddings={}", tied), "model.attention_bias=true",
                        "model.sliding_window=5", "loss_chunk=7"});
-        const ByteText text(config.text, 0.1, config.seq_len);
+        const Corpus corpus = corpus_of(config);
         const auto machine = machine_for(training_program(test_ops(), config, 2, "sections"), {.debug = true});
         initialize_parameters(*machine, config.model, 1);
-        one_step(*machine, config, text);
+        one_step(*machine, config, corpus);
         float metrics[4];
         machine->read("metrics", std::as_writable_bytes(std::span(metrics)));
         EXPECT_EQ(metrics[3], 1) << "poison reached the loss";

@@ -12,6 +12,7 @@
 #include "passes/place.h"
 #include "program/verify.h"
 #include "tests/support/op_check.h"
+#include "train/run_data.h"
 
 namespace centavo::testing {
 
@@ -46,6 +47,11 @@ ModelConfig golden_model(bool tied, int64_t sliding_window) {
   return c;
 }
 
+Corpus corpus_of(const RunConfig& config) {
+  ProgressLog silent(nullptr, ProgressLog::Kind::lines, 1);
+  return open_run_data(config, RunData::fresh, silent);
+}
+
 std::string fresh_directory(const std::string& name) {
   static int count = 0;
   const std::filesystem::path path =
@@ -57,7 +63,7 @@ std::string fresh_directory(const std::string& name) {
 
 RunConfig micro_run(const std::string& directory, const std::vector<std::string>& overrides) {
   std::string text;
-  for (int i = 0; i < 400; ++i) text += fmt::format("line {} of a text that repeats itself, but not quite.\n", i * i);
+  for (int i = 0; i < 400; ++i) text += fmt::format("line {} of a text that repeats itself, but not quite.\n{}", i * i, i % 20 == 19 ? kEndOfText : "");
   const std::string path = directory + "/text.txt";
   write_file_atomic(path, text);
   const std::string toml = fmt::format(R"(

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "data/corpus.h"
 #include "machine/cpu/cpu_machine.h"
 #include "model/hf/safetensors.h"
 #include "model/programs.h"
@@ -27,6 +28,9 @@ ModelConfig golden_model(bool tied, int64_t sliding_window = 0);
 
 // A run of a micro model on `text`, written to a file of its own under `directory`.
 RunConfig micro_run(const std::string& directory, const std::vector<std::string>& overrides = {});
+
+// The config's text as a data directory below its output directory.
+Corpus corpus_of(const RunConfig& config);
 
 // A new directory for one test, removed by nobody: it lies under the build's temporary folder.
 std::string fresh_directory(const std::string& name);
