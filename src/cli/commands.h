@@ -16,6 +16,7 @@ struct Registered {
 Registered register_train(CLI::App& app);
 Registered register_program(CLI::App& app);
 Registered register_generate(CLI::App& app);
+Registered register_export(CLI::App& app);
 Registered register_doctor(CLI::App& app);
 
 }  // namespace centavo
