@@ -18,5 +18,8 @@ Registered register_train(CLI::App& app);
 Registered register_resume(CLI::App& app);
 Registered register_program(CLI::App& app);
 Registered register_report(CLI::App& app);
+Registered register_generate(CLI::App& app);
+Registered register_export(CLI::App& app);
+Registered register_doctor(CLI::App& app);
 
 }  // namespace centavo

@@ -2,6 +2,7 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
@@ -64,16 +65,33 @@ void remove_exported(const std::string& directory) {
   if (failure) io_failure("remove", directory, failure);
 }
 
-std::vector<TensorView> exported_tensors(const CpuMachine& machine, const ModelConfig& model) {
+// The machine's own memory.
+std::vector<TensorView> parameters_of(const CpuMachine& machine) {
+  std::vector<TensorView> parameters;
+  for (const Buffer& b : machine.program().buffers) {
+    if (b.kind != BufferKind::parameter) continue;
+    parameters.push_back({b.name, b.dtype, b.shape, {machine.memory(b.name), static_cast<size_t>(b.slot_bytes())}});
+  }
+  return parameters;
+}
+
+// Hugging Face's tensors as parts of the parameters' bytes.
+std::vector<TensorView> exported_tensors(std::span<const TensorView> parameters, const ModelConfig& model) {
+  std::map<std::string_view, const TensorView*> named;
+  for (const TensorView& parameter : parameters) named[parameter.name] = &parameter;
   std::vector<TensorView> tensors;
   for (const TensorPiece& piece : llama_tensors(model)) {
-    const BufferId id = machine.program().find(piece.parameter);
-    CHECK(id != kNone, "the machine has no parameter {}", piece.parameter);
-    const DType dtype = machine.program().buffer(id).dtype;
-    const int64_t element = size_of(dtype);
-    const std::byte* first = machine.memory(piece.parameter) + piece.first_element() * element;
-    tensors.push_back(
-        {piece.tensor, dtype, piece.shape, {first, static_cast<size_t>(element_count(piece.shape) * element)}});
+    const auto found = named.find(piece.parameter);
+    if (found == named.end()) user_error("parameter {} is missing; the model is of another shape", piece.parameter);
+    const TensorView& whole = *found->second;
+    const auto element = static_cast<size_t>(size_of(whole.dtype));
+    const size_t first = static_cast<size_t>(piece.first_element()) * element;
+    const size_t bytes = static_cast<size_t>(element_count(piece.shape)) * element;
+    if (first + bytes > whole.bytes.size()) {
+      user_error("parameter {} of shape {} is too small for {} of shape {}; the model is of another shape",
+                 piece.parameter, to_string(whole.shape), piece.tensor, to_string(piece.shape));
+    }
+    tensors.push_back({piece.tensor, whole.dtype, piece.shape, whole.bytes.subspan(first, bytes)});
   }
   return tensors;
 }
@@ -141,7 +159,12 @@ ConfigJson config_of(const ModelConfig& model, const ExportedTokenizer& tokenize
 
 void export_model(const CpuMachine& machine, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory) {
-  const std::vector<TensorView> tensors = exported_tensors(machine, model);
+  export_model(parameters_of(machine), model, tokenizer, directory);
+}
+
+void export_model(std::span<const TensorView> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+                  const std::string& directory) {
+  const std::vector<TensorView> tensors = exported_tensors(parameters, model);
   const std::string config = print_config_json(config_of(model, tokenizer), tensors.front().dtype);
   const std::string target = resolved(directory);
   const std::string unfinished = target + ".export.tmp";

@@ -14,6 +14,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,11 @@ struct ExportedTokenizer {
 // The files appear whole: they are written to `directory`.export.tmp, which then takes the name. An earlier export at
 // `directory` is replaced; anything else in it is a UserError, and nothing is changed.
 void export_model(const CpuMachine& machine, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+                  const std::string& directory);
+
+// The same from parameters by the program's names, such as a checkpoint's tensors, which may be more. UserError when
+// one is missing or too small.
+void export_model(std::span<const TensorView> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory);
 
 // A checked directory: every tensor of the configuration is there, once, in its shape, as F32 or BF16.
