@@ -1,5 +1,4 @@
 #include <omp.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,17 +9,12 @@
 #include "data/bpe_trainer.h"
 #include "data/byte_stream.h"
 #include "data/corpus.h"
-#include "data/document_batches.h"
-#include "data/held_out.h"
+#include "data/corpus_passes.h"
 
 namespace centavo {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int64_t kSampleBytes = int64_t{256} << 20;
-constexpr int64_t kMostPieces = int64_t{1} << 20;
-constexpr size_t kLargestKeptBuffer = size_t{1} << 20;
 
 // Passes progress on, but not more often than a person reads.
 class Reporter {
@@ -38,8 +32,6 @@ class Reporter {
   const CorpusProgressFunction& report_;
   std::chrono::steady_clock::time_point last_;
 };
-
-// --- what is asked for
 
 void check_options(const CorpusOptions& options) {
   const double fraction = options.validation_fraction;
@@ -63,10 +55,10 @@ bool is_ours(const std::string& name) {
 // Nothing of the user's may be replaced, or be read as text while it is written.
 void check_place(const CorpusOptions& options) {
   const std::string& place = options.directory;
+  const fs::path absolute = fs::weakly_canonical(fs::absolute(place));
   for (const std::string& path : options.paths) {
-    const auto [in_path, in_place] =
-        std::ranges::mismatch(fs::canonical(path), fs::weakly_canonical(fs::absolute(place)));
-    if (in_path == fs::canonical(path).end()) {
+    const fs::path source = fs::canonical(path);
+    if (std::mismatch(source.begin(), source.end(), absolute.begin(), absolute.end()).first == source.end()) {
       user_error("{} lies inside {}, which is read as text; name a place elsewhere", place, path);
     }
   }
@@ -84,202 +76,6 @@ std::string place_of(std::string directory) {
   while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
   return directory;
 }
-
-// --- first pass
-
-struct Scan {
-  PieceCounts pieces{kMostPieces};
-  std::vector<SourceRecord> sources;
-  int64_t documents = 0;
-};
-
-class Scanner {
- public:
-  Scanner(const std::vector<Source>& sources, const CorpusOptions& options, int threads, CandidatePool& pool)
-      : reader_(sources, options.tokenizer.empty() && options.vocab_size > kByteVocabulary ? kSampleBytes : 0),
-        sources_(sources),
-        threads_(threads),
-        holds_out_(options.validation_fraction > 0),
-        pool_(pool),
-        pieces_(batch_slots(threads), PieceCounts(kMostPieces)) {}
-
-  Scan run(Reporter& report) {
-    for_each_batch(reader_, threads_,
-                   {[&](const DocumentBatch& batch, size_t slot, size_t) { process(batch, slot); },
-                    [&](const DocumentBatch& batch, size_t slot) {
-                      finish(batch, slot);
-                      report({"scanning", reader_.file_bytes(), reader_.total_bytes()});
-                    }});
-    if (holds_out_ && pool_.candidates().empty() && !last_.empty()) pool_.offer(pool_.hash_of(last_), last_);
-    for (size_t i = 0; i < sources_.size(); ++i) scan_.sources.push_back({sources_[i], reader_.file_hashes()[i]});
-    return std::move(scan_);
-  }
-
- private:
-  void process(const DocumentBatch& batch, size_t slot) {
-    for (size_t i = 0; i < batch.size(); ++i) {
-      const uint64_t hash = holds_out_ ? pool_.hash_of(batch[i]) : 0;
-      if (holds_out_ && pool_.is_below_fraction(hash)) {
-        pool_.offer(hash, batch[i]);
-      } else if (batch.is_sampled) {
-        pieces_[slot].add(batch[i]);
-      }
-    }
-  }
-
-  // Which pieces are forgotten depends on the order in which they come, so they come in the text's.
-  void finish(const DocumentBatch& batch, size_t slot) {
-    if (batch.is_sampled) {
-      scan_.pieces.merge(pieces_[slot]);
-      pieces_[slot] = PieceCounts(kMostPieces);
-    }
-    scan_.documents += static_cast<int64_t>(batch.size());
-    last_ = batch[batch.size() - 1];
-  }
-
-  BatchReader reader_;
-  const std::vector<Source>& sources_;
-  int threads_;
-  bool holds_out_;
-  CandidatePool& pool_;
-  std::vector<PieceCounts> pieces_;  // by slot
-  std::string last_;
-  Scan scan_;
-};
-
-// --- second pass
-
-// The encoded documents of a batch.
-struct Encoded {
-  std::vector<int32_t> ids;
-  std::vector<size_t> ends;
-  std::vector<uint32_t> candidates;  // or HeldOut::kTrains
-
-  void clear() {
-    if (ids.capacity() > kLargestKeptBuffer) ids = {};
-    ids.clear();
-    ends.clear();
-    candidates.clear();
-  }
-  std::span<const int32_t> operator[](size_t i) const {
-    const size_t begin = i == 0 ? 0 : ends[i - 1];
-    return std::span(ids).subspan(begin, ends[i] - begin);
-  }
-};
-
-class SplitWriter {
- public:
-  SplitWriter(const std::string& directory, const char* split, int64_t vocab_size)
-      : writer_(directory, split, vocab_size) {}
-
-  void add(std::span<const int32_t> document, int64_t text_bytes) {
-    writer_.add(document);
-    ++record_.documents;
-    record_.tokens += static_cast<int64_t>(document.size());
-    record_.text_bytes += text_bytes;
-  }
-  SplitRecord finish() {
-    record_.shards = writer_.finish();
-    return record_;
-  }
-
- private:
-  ShardWriter writer_;
-  SplitRecord record_;
-};
-
-// Candidates wait in shards of their own until every training document was seen.
-class CorpusEncoder {
- public:
-  CorpusEncoder(const std::string& directory, const Tokenizer& tokenizer, const CandidatePool& pool, int threads)
-      : directory_(directory),
-        tokenizer_(tokenizer),
-        pool_(pool),
-        held_out_(pool),
-        threads_(threads),
-        encoded_(batch_slots(threads)),
-        train_(directory, "train", tokenizer.vocab_size()),
-        validation_(directory, "validation", tokenizer.vocab_size()),
-        waiting_(directory, "waiting", tokenizer.vocab_size()),
-        text_bytes_(held_out_.size()) {
-    for (int i = 0; i < threads; ++i) encoders_.emplace_back(tokenizer);
-  }
-
-  void read(BatchReader& reader, Reporter& report) {
-    for_each_batch(reader, threads_,
-                   {[&](const DocumentBatch& batch, size_t slot, size_t thread) { encode(batch, slot, thread); },
-                    [&](const DocumentBatch& batch, size_t slot) {
-                      write(batch, encoded_[slot]);
-                      report({"encoding", reader.file_bytes(), reader.total_bytes()});
-                    }});
-  }
-
-  void finish(CorpusManifest& manifest) {
-    held_out_.mark_connected();
-    next_waiting_ = 0;
-    for (const ShardRecord& record : waiting_.finish().shards) {
-      const std::string path = directory_ + "/" + record.name;
-      distribute(ShardReader(path), manifest.near_duplicates);
-      fs::remove(path);
-    }
-    manifest.train = train_.finish();
-    manifest.validation = validation_.finish();
-  }
-
- private:
-  void encode(const DocumentBatch& batch, size_t slot, size_t thread) {
-    Encoded& out = encoded_[slot];
-    out.clear();
-    for (size_t i = 0; i < batch.size(); ++i) {
-      const std::string_view text = batch[i];
-      out.candidates.push_back(held_out_.size() == 0 ? HeldOut::kTrains : held_out_.candidate(pool_.hash_of(text)));
-      if (out.candidates.back() == HeldOut::kTrains) held_out_.saw_training_document(text);
-      if (tokenizer_.end_of_text()) out.ids.push_back(*tokenizer_.end_of_text());
-      encoders_[thread].encode(text, out.ids);
-      out.ends.push_back(out.ids.size());
-    }
-  }
-
-  void write(const DocumentBatch& batch, const Encoded& encoded) {
-    for (size_t i = 0; i < batch.size(); ++i) {
-      const int64_t text_bytes = static_cast<int64_t>(batch[i].size());
-      const uint32_t candidate = encoded.candidates[i];
-      (candidate == HeldOut::kTrains ? train_ : waiting_).add(encoded[i], text_bytes);
-      if (candidate == HeldOut::kTrains) continue;
-      candidates_.push_back(candidate);
-      text_bytes_[candidate] = text_bytes;
-    }
-  }
-
-  void distribute(const ShardReader& shard, int64_t& near_duplicates) {
-    std::vector<int64_t> borders;
-    shard.document_starts(0, shard.tokens(), 0, borders);
-    borders.push_back(shard.tokens());
-    std::vector<int32_t> document;
-    for (size_t i = 0; i + 1 < borders.size(); ++i) {
-      document.resize(static_cast<size_t>(borders[i + 1] - borders[i]));
-      shard.read(borders[i], document);
-      const uint32_t candidate = candidates_[next_waiting_++];
-      const bool trains = held_out_.resembles_training(candidate);
-      (trains ? train_ : validation_).add(document, text_bytes_[candidate]);
-      near_duplicates += trains ? 1 : 0;
-    }
-  }
-
-  std::string directory_;
-  const Tokenizer& tokenizer_;
-  const CandidatePool& pool_;
-  HeldOut held_out_;
-  int threads_;
-  std::vector<Encoder> encoders_;  // by thread
-  std::vector<Encoded> encoded_;   // by slot
-  SplitWriter train_, validation_, waiting_;
-  std::vector<uint32_t> candidates_;  // of each waiting document
-  std::vector<int64_t> text_bytes_;   // by candidate
-  size_t next_waiting_ = 0;
-};
-
-// --- the whole
 
 class CorpusBuilder {
  public:
@@ -313,6 +109,10 @@ class CorpusBuilder {
   }
 
  private:
+  CorpusProgressFunction passed_on() {
+    return [this](const CorpusProgress& progress) { report_(progress); };
+  }
+
   bool is_there() {
     const std::optional<uint64_t> stored = stored_fingerprint(place_);
     return stored && *stored == fingerprint(hash_sources(), settings_);
@@ -335,10 +135,11 @@ class CorpusBuilder {
 
   void write_to(const std::string& directory) {
     CandidatePool pool(options_.validation_fraction, options_.seed);
-    Scan scan = Scanner(sources_, options_, threads_, pool).run(report_);
+    const bool learns = !given_ && options_.vocab_size > kByteVocabulary;
+    CorpusScan scan = scan_corpus(sources_, learns ? Pieces::counted : Pieces::ignored, threads_, pool, passed_on());
     if (scan.documents == 0) user_error("there is no text in {}; give some", fmt::join(options_.paths, " "));
     const Tokenizer tokenizer = given_ ? *given_ : learn(scan.pieces);
-    scan.pieces = PieceCounts(kMostPieces);
+    scan.pieces = PieceCounts(1);
     CorpusManifest manifest;
     manifest.sources = std::move(scan.sources);
     manifest.settings = settings_;
@@ -358,14 +159,12 @@ class CorpusBuilder {
 
   void encode(const std::string& directory, const Tokenizer& tokenizer, const CandidatePool& pool,
               CorpusManifest& manifest) {
-    CorpusEncoder encoder(directory, tokenizer, pool, threads_);
-    BatchReader reader(sources_, 0);
-    encoder.read(reader, report_);
+    const std::vector<uint64_t> hashes =
+        encode_corpus(sources_, directory, tokenizer, pool, threads_, passed_on(), manifest);
     for (size_t i = 0; i < sources_.size(); ++i) {
-      if (reader.file_hashes()[i] == manifest.sources[i].hash) continue;
+      if (hashes[i] == manifest.sources[i].hash) continue;
       user_error("{} changed while it was read; try again when it is complete", sources_[i].path);
     }
-    encoder.finish(manifest);
   }
 
   void check_splits(const CorpusManifest& manifest) const {

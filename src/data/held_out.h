@@ -22,6 +22,7 @@ class CandidatePool {
  public:
   CandidatePool(double fraction, uint64_t seed, size_t most = kMostCandidates);
 
+  bool holds_out() const { return fraction_ > 0; }
   uint64_t hash_of(std::string_view document) const;
   bool is_below_fraction(uint64_t hash) const;
   // Keeps the document if there is room, whatever its hash. Any number of threads may call it.
