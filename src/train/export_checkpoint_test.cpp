@@ -59,6 +59,7 @@ TEST(ExportCheckpoint, WhatDoesNotFit) {
   expect_user_error(directory, "", "is no checkpoint and holds none");
   const RunConfig config = micro_run(directory, {"model.vocab_size=258"});
   Trainer(test_ops(), config, {}).save();
+  std::filesystem::remove_all(config.out + "/data");
   expect_user_error(config.out, "", "has no data/tokenizer.json");
   expect_user_error(config.out, directory + "/none.json", "none.json");
   const std::string file = directory + "/tokenizer.json";

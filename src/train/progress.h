@@ -18,9 +18,9 @@ struct Standing {
   int64_t max_steps = 0;
   double loss = 0;
   double tokens_per_second = 0;
-  std::optional<double> share_of_peak;
+  std::optional<double> share_of_peak = {};
   double seconds_left = 0;
-  std::optional<double> cost;  // dollars so far
+  std::optional<double> cost = {};  // dollars so far
 };
 
 std::string standing_line(const Standing& standing);

@@ -88,20 +88,26 @@ void Trainer::claim_output_directory() {
   }
   make_directories(config_.out);
   lock_.emplace(config_.out);
-  if (options_.start == TrainOptions::Start::fresh) write_file_atomic(config_.out + "/config.toml", print(config_));
 }
 
 void Trainer::start_or_resume() {
-  if (options_.start == TrainOptions::Start::fresh) return initialize();
-  const std::optional<NewestCheckpoint> newest = read_newest_checkpoint(config_.out);
-  if (!newest) return initialize();
-  check_resumable(newest->directory, newest->checkpoint);
-  for (const std::string& damage : newest->damaged) {
-    progress_.line(fmt::format("warning    {}; going on from {}", damage, newest->directory));
+  std::optional<NewestCheckpoint> newest;
+  if (options_.start != TrainOptions::Start::fresh) newest = read_newest_checkpoint(config_.out);
+  if (newest) {
+    resume_from(*newest);
+  } else {
+    initialize();
   }
-  restore(*machine_, newest->checkpoint.state);
-  steps_done_ = newest->checkpoint.step;
   write_file_atomic(config_.out + "/config.toml", print(config_));
+}
+
+void Trainer::resume_from(const NewestCheckpoint& newest) {
+  check_resumable(newest.directory, newest.checkpoint);
+  for (const std::string& damage : newest.damaged) {
+    progress_.line(fmt::format("warning    {}; going on from {}", damage, newest.directory));
+  }
+  restore(*machine_, newest.checkpoint.state);
+  steps_done_ = newest.checkpoint.step;
 }
 
 void Trainer::initialize() {

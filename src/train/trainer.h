@@ -41,7 +41,7 @@ struct TrainOptions {
   std::FILE* log = nullptr;  // where progress goes; null: nowhere
   ProgressLog::Kind progress = ProgressLog::Kind::lines;
   std::function<bool()> stop = [] { return false; };  // asked after each step: true saves and ends the run
-  std::string command;                                // as typed, for the record
+  std::string command = {};                           // as typed, for the record
 };
 
 struct StepMetrics {
@@ -82,6 +82,7 @@ class Trainer {
   void claim_output_directory();
   void start_or_resume();
   void initialize();
+  void resume_from(const NewestCheckpoint& newest);
   void check_resumable(const std::string& directory, const Checkpoint& checkpoint) const;
   [[noreturn]] void stop_at_non_finite(float loss, float grad_norm);
   bool due(int64_t every) const { return every > 0 && steps_done_ % every == 0; }
