@@ -1,6 +1,7 @@
 #include "base/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,6 +34,7 @@ class Descriptor {
   }
 
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
   // Some file systems report a failed write only here.
   void close(const std::string& path) {
     if (::close(std::exchange(fd_, -1)) != 0) io_error("close", path);
@@ -115,6 +117,14 @@ Descriptor create_beside(const std::string& path, std::string& name) {
   }
 }
 
+void remove_tree(const std::string& path) {
+  std::error_code failure;
+  std::filesystem::remove_all(path, failure);
+  if (!failure) return;
+  errno = failure.value();
+  io_error("remove", path);
+}
+
 }  // namespace
 
 std::string read_file(const std::string& path) {
@@ -177,6 +187,76 @@ void make_directories(const std::string& path) {
   if (!failure) return;
   errno = failure.value();
   io_error("mkdir", path);
+}
+
+FileReader::FileReader(const std::string& path) : path_(path) {
+  Descriptor file = open_to_read(path);
+  require_regular(file.get(), path);
+  fd_ = file.release();
+}
+
+FileReader::FileReader(FileReader&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+
+FileReader::~FileReader() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+size_t FileReader::read(std::span<char> to) { return read_some(fd_, to.data(), to.size(), path_); }
+
+FileWriter::FileWriter(std::string path) : path_(std::move(path)), fd_(create_beside(path_, written_).release()) {}
+
+FileWriter::FileWriter(FileWriter&& other) noexcept
+    : path_(std::move(other.path_)), written_(std::move(other.written_)), fd_(std::exchange(other.fd_, -1)) {}
+
+FileWriter::~FileWriter() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(written_.c_str());
+}
+
+void FileWriter::append(std::string_view bytes) { write_all(fd_, bytes, written_); }
+
+void FileWriter::overwrite(size_t offset, std::string_view bytes) {
+  const off_t end = ::lseek(fd_, 0, SEEK_CUR);
+  if (end < 0 || ::lseek(fd_, static_cast<off_t>(offset), SEEK_SET) < 0) io_error("lseek", written_);
+  write_all(fd_, bytes, written_);
+  if (::lseek(fd_, end, SEEK_SET) < 0) io_error("lseek", written_);
+}
+
+void FileWriter::commit() {
+  TemporaryName temporary(written_);
+  Descriptor file(std::exchange(fd_, -1));
+  sync_file(file.get(), written_);
+  file.close(written_);
+  temporary.rename_to(path_);
+}
+
+ScratchDirectory::ScratchDirectory(std::string target) : target_(std::move(target)), path_(target_ + ".tmp") {
+  make_directories(path_);
+  Descriptor directory(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() < 0) io_error("open", path_);
+  if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) io_error("flock", path_);
+    user_error("another process is making {}: wait until it has ended, or name another place", target_);
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(path_)) remove_tree(entry.path());
+  fd_ = directory.release();
+}
+
+// The tree's own failure must not hide the one that is on its way up.
+ScratchDirectory::~ScratchDirectory() {
+  if (fd_ < 0) return;
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+  ::close(fd_);
+}
+
+void ScratchDirectory::install() {
+  sync_directory(path_);
+  install_directory(path_, target_);
+  ::close(std::exchange(fd_, -1));
+  remove_tree(path_);
 }
 
 MappedFile::MappedFile(const std::string& path) {

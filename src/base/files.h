@@ -35,6 +35,62 @@ std::string parent_directory(const std::string& path);
 // Makes `path` and every missing directory above it; nothing happens when it exists.
 void make_directories(const std::string& path);
 
+// The bytes of a regular file, from the first to the last, as they are asked for.
+class FileReader {
+ public:
+  explicit FileReader(const std::string& path);
+  FileReader(FileReader&& other) noexcept;
+  FileReader& operator=(FileReader&&) = delete;
+  ~FileReader();
+
+  // Fills the beginning of `to` and returns how much; 0 at the end.
+  size_t read(std::span<char> to);
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+};
+
+// A new file, written piece by piece beside `path` and put there by commit(). Without a commit nothing is left.
+class FileWriter {
+ public:
+  explicit FileWriter(std::string path);
+  FileWriter(FileWriter&& other) noexcept;
+  FileWriter& operator=(FileWriter&&) = delete;
+  ~FileWriter();
+
+  void append(std::string_view bytes);
+  // Replaces bytes that were appended before.
+  void overwrite(size_t offset, std::string_view bytes);
+  // Syncs and renames. The directory is not synced: see sync_directory.
+  void commit();
+
+ private:
+  std::string path_;
+  std::string written_;  // the name while it is written
+  int fd_ = -1;
+};
+
+// A directory that is filled beside its place `target` and put there whole by install(). It is called `target`.tmp, is
+// locked against other processes (UserError when one holds it), and starts out empty. Without an install nothing is
+// left but after a crash, and the next ScratchDirectory of that target takes the rest over.
+class ScratchDirectory {
+ public:
+  explicit ScratchDirectory(std::string target);
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+  ~ScratchDirectory();
+
+  const std::string& path() const { return path_; }
+  // Syncs the directory and its names; what was at `target` is removed.
+  void install();
+
+ private:
+  std::string target_;
+  std::string path_;
+  int fd_ = -1;
+};
+
 // A regular file in memory, read-only, paged in as it is touched. The view dies with the object and survives moves of
 // it. Hazard: shortening the file while it is mapped makes reads past its new end fatal.
 class MappedFile {

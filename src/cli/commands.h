@@ -13,9 +13,11 @@ struct Registered {
   Command run;
 };
 
+Registered register_data(CLI::App& app);
 Registered register_train(CLI::App& app);
 Registered register_program(CLI::App& app);
 Registered register_generate(CLI::App& app);
+Registered register_eval(CLI::App& app);
 Registered register_export(CLI::App& app);
 Registered register_doctor(CLI::App& app);
 

@@ -42,16 +42,10 @@ class PieceCache {
   // Of a piece of 1 to kLongestPiece bytes; up to `readable_end` bytes may be read.
   static Key key_of(std::string_view piece, const char* readable_end) {
     if (piece.size() > kLongestOwnKey) return hashed_key(piece);
-    Key key;
-    if (readable_end - piece.data() < static_cast<ptrdiff_t>(sizeof key)) {
-      std::memcpy(&key, piece.data(), piece.size());
-    } else {
-      std::memcpy(&key, piece.data(), sizeof key);
-      key.low &= kKeyMasks[piece.size()].low;
-      key.high &= kKeyMasks[piece.size()].high;
-    }
-    key.high |= uint64_t{piece.size()} << 56;
-    return key;
+    const uint64_t length = uint64_t{piece.size()} << 56;
+    if (readable_end - piece.data() < static_cast<ptrdiff_t>(sizeof(Key))) return own_key_at_end(piece, length);
+    const PieceKey& mask = kKeyMasks[piece.size()];
+    return {word_at(piece.data()) & mask.low, (word_at(piece.data() + sizeof(uint64_t)) & mask.high) | length};
   }
 
   // Writes the piece's ids and returns their end, or null when the piece is not known. Up to kLongestPiece ids are
@@ -87,6 +81,16 @@ class PieceCache {
   };
   static_assert(sizeof(Slot) == 32);
 
+  static uint64_t word_at(const char* at) {
+    uint64_t word = 0;
+    std::memcpy(&word, at, sizeof word);
+    return word;
+  }
+  static Key own_key_at_end(std::string_view piece, uint64_t length) {
+    std::array<char, sizeof(Key)> bytes{};
+    std::memcpy(bytes.data(), piece.data(), piece.size());
+    return {word_at(bytes.data()), word_at(bytes.data() + sizeof(uint64_t)) | length};
+  }
   static Key hashed_key(std::string_view piece);
   static size_t slot_of(const Key& key) {
     const uint64_t mixed = (key.low ^ (key.high * 0x9E3779B97F4A7C15)) * 0xD6E8FEB86659FD93;
