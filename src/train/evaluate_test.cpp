@@ -128,7 +128,7 @@ TEST_F(Evaluate, IsTheSumOverTargets) {
   const ModelDirectory model = open_model(directory);
   write_file_atomic(directory + "/../two.jsonl", "{\"text\": \"the th\"}\n{\"text\": \"abc\"}\n");
   // "th" was learnt before " t".
-  const std::vector<int32_t> first = {259, 257, 258, 'h'};
+  const std::vector<int32_t> first = {259, 257, ' ', 256};
   const std::vector<int32_t> second = {259, 'a', 'b', 'c'};
   std::vector<int32_t> got;
   Encoder(tokenizer).encode("the th", got);
@@ -171,7 +171,7 @@ TEST_F(Evaluate, EveryTokenOnceWhateverTheBatch) {
   const auto targets = static_cast<int64_t>(window.tokens.size()) - 1;
   const Score one = score_text(model, path, tokenizer, 1, 16);
   EXPECT_EQ(one.tokens, targets);
-  for (const int64_t batch : {2, 7, 1000}) {
+  for (const int64_t batch : {2, 7, 40}) {
     const Score many = score_text(model, path, tokenizer, batch, 16);
     EXPECT_EQ(many.tokens, one.tokens);
     EXPECT_EQ(many.bytes, one.bytes);
