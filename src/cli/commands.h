@@ -19,6 +19,7 @@ Registered register_resume(CLI::App& app);
 Registered register_program(CLI::App& app);
 Registered register_report(CLI::App& app);
 Registered register_generate(CLI::App& app);
+Registered register_eval(CLI::App& app);
 Registered register_export(CLI::App& app);
 Registered register_doctor(CLI::App& app);
 

@@ -47,7 +47,8 @@ ModelConfig golden_model(bool tied, int64_t sliding_window) {
   return c;
 }
 
-Corpus corpus_of(const RunConfig& config) {
+Corpus corpus_of(RunConfig config) {
+  config.model.vocab_size = kByteVocabulary;
   ProgressLog silent(nullptr, ProgressLog::Kind::lines, 1);
   return open_run_data(config, RunData::fresh, silent);
 }

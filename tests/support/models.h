@@ -29,8 +29,8 @@ ModelConfig golden_model(bool tied, int64_t sliding_window = 0);
 // A run of a micro model on `text`, written to a file of its own under `directory`.
 RunConfig micro_run(const std::string& directory, const std::vector<std::string>& overrides = {});
 
-// The config's text as a data directory below its output directory.
-Corpus corpus_of(const RunConfig& config);
+// The config's text as a data directory of bytes below its output directory.
+Corpus corpus_of(RunConfig config);
 
 // A new directory for one test, removed by nobody: it lies under the build's temporary folder.
 std::string fresh_directory(const std::string& name);
