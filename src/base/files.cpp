@@ -117,6 +117,25 @@ Descriptor create_beside(const std::string& path, std::string& name) {
   }
 }
 
+int open_directory(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) io_error("open", path);
+  return fd;
+}
+
+bool lock_directory(int fd, const std::string& path) {
+  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+  if (errno != EWOULDBLOCK) io_error("flock", path);
+  return false;
+}
+
+bool is_at(int fd, const std::string& path) {
+  struct stat opened = {};
+  struct stat named = {};
+  if (::fstat(fd, &opened) != 0) io_error("fstat", path);
+  return ::stat(path.c_str(), &named) == 0 && opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
 void remove_tree(const std::string& path) {
   std::error_code failure;
   std::filesystem::remove_all(path, failure);
@@ -233,15 +252,18 @@ void FileWriter::commit() {
 }
 
 ScratchDirectory::ScratchDirectory(std::string target) : target_(std::move(target)), path_(target_ + ".tmp") {
-  make_directories(path_);
-  Descriptor directory(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0) io_error("open", path_);
-  if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) io_error("flock", path_);
-    user_error("another process is making {}: wait until it has ended, or name another place", target_);
+  // The directory may be installed, and so be another's, between opening and locking it.
+  for (;;) {
+    make_directories(path_);
+    Descriptor directory(open_directory(path_));
+    if (!lock_directory(directory.get(), path_)) {
+      user_error("another process is making {}: wait until it has ended, or name another place", target_);
+    }
+    if (!is_at(directory.get(), path_)) continue;
+    fd_ = directory.release();
+    break;
   }
   for (const auto& entry : std::filesystem::directory_iterator(path_)) remove_tree(entry.path());
-  fd_ = directory.release();
 }
 
 // The tree's own failure must not hide the one that is on its way up.
@@ -254,9 +276,14 @@ ScratchDirectory::~ScratchDirectory() {
 
 void ScratchDirectory::install() {
   sync_directory(path_);
+  // What stands at the target comes back under the scratch name: it is locked too, until it is gone.
+  const bool replaces = std::filesystem::exists(target_);
+  const Descriptor old(replaces ? open_directory(target_) : -1);
+  if (replaces && !lock_directory(old.get(), target_))
+    user_error("another process is replacing {}: try again", target_);
   install_directory(path_, target_);
+  if (replaces) remove_tree(path_);
   ::close(std::exchange(fd_, -1));
-  remove_tree(path_);
 }
 
 MappedFile::MappedFile(const std::string& path) {

@@ -1,8 +1,5 @@
-#include <algorithm>
 #include <array>
-#include <numeric>
 
-#include "base/errors.h"
 #include "data/merge_table.h"
 #include "data/piece_cache.h"
 #include "data/piece_merger.h"
@@ -73,7 +70,8 @@ void Encoder::encode(std::string_view text, std::vector<int32_t>& ids) {
     if (state_->has_merges) {
       state_->encode_pieces(part, ids);
     } else {
-      for (const char byte : part) ids.push_back(static_cast<uint8_t>(byte));
+      const auto* bytes = reinterpret_cast<const uint8_t*>(part.data());
+      ids.insert(ids.end(), bytes, bytes + part.size());
     }
     if (cut == std::string_view::npos) return;
     ids.push_back(*state_->end_of_text);
