@@ -64,7 +64,9 @@ std::string fresh_directory(const std::string& name) {
 
 RunConfig micro_run(const std::string& directory, const std::vector<std::string>& overrides) {
   std::string text;
-  for (int i = 0; i < 400; ++i) text += fmt::format("line {} of a text that repeats itself, but not quite.\n{}", i * i, i % 20 == 19 ? kEndOfText : "");
+  for (int i = 0; i < 400; ++i)
+    text +=
+        fmt::format("line {} of a text that repeats itself, but not quite.\n{}", i * i, i % 20 == 19 ? kEndOfText : "");
   const std::string path = directory + "/text.txt";
   write_file_atomic(path, text);
   const std::string toml = fmt::format(R"(
