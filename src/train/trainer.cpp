@@ -11,6 +11,7 @@
 #include "program/text.h"
 #include "program/verify.h"
 #include "train/diagnose.h"
+#include "train/export_checkpoint.h"
 #include "train/generate.h"
 #include "train/memory_fit.h"
 #include "train/plan_text.h"
@@ -37,12 +38,6 @@ std::string printable(const std::string& text) {
   return safe;
 }
 
-ExportedTokenizer exported(const Tokenizer& tokenizer) {
-  ExportedTokenizer result{tokenizer.json(), {}};
-  if (const auto end = tokenizer.end_of_text()) result.end_of_text = {*end, std::string(kEndOfText)};
-  return result;
-}
-
 Program verified(Program program, const OpTable& ops) {
   verify(program, ops);
   return program;
@@ -58,10 +53,14 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
       program_(verified(training_program(ops_, config_, threads_), ops_)),
       program_hash_(hash_of(training_program(ops_, config_, 1, "sections"))),
       progress_(options_.log, options_.progress, config_.log_every) {
+  require_exportable(config_.model);
   require_memory(ops_, config_, threads_, program_, available_memory_bytes());
   claim_output_directory();
   const bool begins = options_.start == TrainOptions::Start::fresh;
   corpus_.emplace(open_run_data(config_, begins ? RunData::fresh : RunData::made, progress_));
+  if (config_.sample_tokens > 0) {  // a prompt that does not fit is refused now, not after the training
+    prompt_tokens(corpus_->tokenizer, sample_prompt(), config_.model.max_position_embeddings);
+  }
   feed_.emplace(*corpus_, config_.micro_batch, config_.seq_len, static_cast<uint64_t>(config_.seed));
   machine_ = std::make_unique<CpuMachine>(program_, ops_, CpuMachine::Options{.threads = config_.threads});
   if (config_.validation_every > 0) {
@@ -238,13 +237,19 @@ void Trainer::validate_and_log(int64_t most_windows) {
   run_log_->write_report();
 }
 
+// Without a token to start from, a text starts on a new line.
+std::string Trainer::sample_prompt() const {
+  const bool nothing = config_.sample_prompt.empty() && !corpus_->tokenizer.end_of_text();
+  return nothing ? "\n" : config_.sample_prompt;
+}
+
 void Trainer::sample_and_log() {
   const GenerationSettings settings{.max_tokens = config_.sample_tokens,
                                     .draw = {.temperature = config_.sample_temperature},
                                     .seed = static_cast<uint64_t>(config_.seed)};
-  const std::string text = sample_text(ops_, config_, *machine_, corpus_->tokenizer, config_.sample_prompt, settings);
-  run_log_->sample({.step = steps_done_, .text = text, .prompt = config_.sample_prompt});
-  progress_.line(fmt::format("sample     {}", printable(config_.sample_prompt + text)));
+  const std::string text = sample_text(ops_, config_, *machine_, corpus_->tokenizer, sample_prompt(), settings);
+  run_log_->sample({.step = steps_done_, .text = text, .prompt = sample_prompt()});
+  progress_.line(fmt::format("sample     {}", printable(sample_prompt() + text)));
 }
 
 Trainer::Outcome Trainer::run() {

@@ -90,6 +90,7 @@ class Trainer {
   void announce();
   void open_log();
   void validate_and_log(int64_t most_windows);
+  std::string sample_prompt() const;
   void sample_and_log();
   void stop_early();
   void finish();

@@ -300,6 +300,45 @@ TEST_F(BadInput, ReportCommand) {
   refused({"report", dir_.string()}, {path("metrics.jsonl:1"), "is damaged"});
 }
 
+// From a run to a model directory to text and a score; then what goes wrong with each.
+TEST_F(BadInput, ModelCommands) {
+  trained();
+  const std::string model = path("model");
+  EXPECT_EQ(run({"export", out(), model}).code, 0);
+  const Outcome text = run({"generate", model, "--prompt", "1 times", "--max-tokens", "5", "--seed", "3"});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_THAT(text.out, EndsWith("\n"));
+  EXPECT_EQ(run({"generate", model, "--prompt", "1 times", "--max-tokens", "5", "--seed", "3"}).out, text.out);
+  write(path("plain.txt"), std::string(3000, 'a'));
+  const Outcome score = run({"eval", model, "--data", path("plain.txt")});
+  EXPECT_EQ(score.code, 0) << score.err;
+  EXPECT_THAT(score.out, ContainsRegex("^loss [0-9.]+ nats/token, [0-9.]+ bits/byte, "));
+
+  const std::string sized = std::to_string(fs::file_size(path("plain.txt")) - 1);
+  EXPECT_THAT(run({"eval", model, "--data", path("plain.txt"), "--json"}).out, HasSubstr("\"tokens\":" + sized));
+
+  refused({"export", dir_, path("other")}, {"is no checkpoint and holds none"});
+  refused({"export", out(), dir_}, {"which is no part of an export"});
+  refused({"export", out(), path("other"), "--tokenizer", path("none.json")}, {path("none.json")});
+  refused({"generate", path("none")}, {path("none") + " is not a directory"});
+  refused({"generate", model}, {"the prompt is empty"});
+  refused({"generate", model, "--prompt", std::string(50, 'x')}, {"the prompt has 50 tokens", "context of 16"});
+  refused({"generate", model, "--prompt", "a", "--top-p", "0"}, {"top-p is 0"});
+  refused({"generate", model, "--prompt", "a", "--temperature", "nan"}, {"the temperature is nan"});
+  refused({"generate", model, "--prompt", "a", "--max-tokens", "-1"}, {"--max-tokens"});
+  refused({"eval", model, "--data", path("none.txt")}, {path("none.txt")});
+  refused({"eval", model, "--data", path("text.txt"), "--seq-len", "17"}, {"--seq-len 17", "context of 16"});
+  write(fs::path(model) / "config.json", "{\"model_type\": \"gpt2\"}");
+  refused({"generate", model, "--prompt", "a"}, {model + "/config.json: model_type is \"gpt2\""});
+}
+
+TEST_F(BadInput, DoctorAlwaysAnswers) {
+  EXPECT_THAT(run({"doctor"}).out, HasSubstr("\nwill use"));
+  const Outcome json = run({"doctor", "--json"});
+  EXPECT_EQ(json.code, 0) << json.err;
+  EXPECT_THAT(json.out, StartsWith("{\n  \"format\": 1,"));
+}
+
 TEST_F(BadInput, CommandLines) {
   refused({}, {"subcommand is required", "--help"});
   refused({"tran"}, {"no command 'tran', did you mean train?"});
