@@ -210,6 +210,12 @@ std::vector<CheckpointPlace> list_checkpoints(const std::string& out_dir) {
   return places;
 }
 
+void remove_checkpoints_beyond(const std::string& out_dir, int64_t step) {
+  for (const CheckpointPlace& place : list_checkpoints(out_dir)) {
+    if (place.step > step) remove_tree(place.directory);
+  }
+}
+
 void prune_checkpoints(const std::string& out_dir, int64_t keep) {
   CHECK(keep >= 1, "keep {}", keep);
   const std::string parent = checkpoints_of(out_dir);

@@ -64,6 +64,9 @@ struct NewestCheckpoint {
 };
 std::optional<NewestCheckpoint> read_newest_checkpoint(const std::string& out_dir);
 
+// Removes the checkpoints beyond `step`: damaged ones, when a run goes on from the one before.
+void remove_checkpoints_beyond(const std::string& out_dir, int64_t step);
+
 // Newest first; empty when there are none or `out_dir` does not exist.
 std::vector<CheckpointPlace> list_checkpoints(const std::string& out_dir);
 

@@ -73,8 +73,7 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
 
 Trainer::~Trainer() = default;
 
-// Nothing is written before it is clear that OUT is free for this run.
-void Trainer::claim_output_directory() {
+void Trainer::refuse_other_runs() const {
   const bool has_checkpoints = !list_checkpoints(config_.out).empty();
   if (options_.start == TrainOptions::Start::fresh && has_checkpoints) {
     user_error(
@@ -85,8 +84,14 @@ void Trainer::claim_output_directory() {
   if (options_.start == TrainOptions::Start::resume && !has_checkpoints) {
     user_error("{} holds no checkpoint to resume from; train without --resume", config_.out);
   }
+}
+
+// Nothing is written before it is clear that OUT is free for this run.
+void Trainer::claim_output_directory() {
+  refuse_other_runs();
   make_directories(config_.out);
   lock_.emplace(config_.out);
+  refuse_other_runs();  // one may have ended between the look and the lock
 }
 
 void Trainer::start_or_resume() {
@@ -105,6 +110,7 @@ void Trainer::resume_from(const NewestCheckpoint& newest) {
   for (const std::string& damage : newest.damaged) {
     progress_.line(fmt::format("warning    {}; going on from {}", damage, newest.directory));
   }
+  remove_checkpoints_beyond(config_.out, newest.checkpoint.step);  // they would count as the newest when pruning
   restore(*machine_, newest.checkpoint.state);
   steps_done_ = newest.checkpoint.step;
 }

@@ -79,6 +79,7 @@ class Trainer {
   CpuMachine& machine() { return *machine_; }
 
  private:
+  void refuse_other_runs() const;
   void claim_output_directory();
   void start_or_resume();
   void initialize();
@@ -86,7 +87,7 @@ class Trainer {
   void check_resumable(const std::string& directory, const Checkpoint& checkpoint) const;
   [[noreturn]] void stop_at_non_finite(float loss, float grad_norm);
   bool due(int64_t every) const { return every > 0 && steps_done_ % every == 0; }
-  bool validates() const { return evaluator_ != nullptr; }
+  bool validates() const { return evaluator_ != nullptr && feed_->validation_windows() > 0; }
   void announce();
   void open_log();
   void validate_and_log(int64_t most_windows);

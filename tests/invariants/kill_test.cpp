@@ -68,12 +68,13 @@ void expect_kills_lose_nothing(int kills) {
 
   const RandomStream random{2024, stream_of("kill", 4)};
   int killed = 0;
+  uint64_t draws = 0;
   for (int attempt = 0; killed < kills; ++attempt) {
     const std::string out = fmt::format("{}/killed-{}", directory, attempt);
     int64_t committed = -1;
     for (bool done = false; !done;) {
       Process process(arguments(file, out));
-      const double share = killed < kills ? random.uniform(static_cast<uint64_t>(killed)) : 2.0;
+      const double share = killed < kills ? random.uniform(draws++) : 2.0;
       std::this_thread::sleep_for(whole_time * share);
       if (!process.ended()) {
         if (killed < kills) {
