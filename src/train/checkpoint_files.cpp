@@ -13,6 +13,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/seal.h"
 
 namespace centavo {
 namespace {
@@ -25,7 +26,6 @@ constexpr const char* kManifest = "manifest.json";
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kUnfinished = ".tmp";
 constexpr std::array<const char*, 3> kFiles = {"config.toml", "program.txt", "state.safetensors"};
-constexpr std::string_view kEnd = "\n}\n";
 
 template <class... Args>
 [[noreturn]] void damaged(const std::string& path, fmt::format_string<Args...> format, Args&&... args) {
@@ -33,8 +33,7 @@ template <class... Args>
              fmt::format(format, std::forward<Args>(args)...));
 }
 
-std::string hex(uint64_t value) { return fmt::format("{:016x}", value); }
-std::string hash_of(std::string_view bytes) { return hex(XXH3_64bits(bytes.data(), bytes.size())); }
+std::string hash_of(std::string_view bytes) { return hex64(XXH3_64bits(bytes.data(), bytes.size())); }
 
 std::string directory_name(int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
 std::string checkpoints_of(const std::string& out_dir) { return out_dir + "/checkpoints"; }
@@ -49,26 +48,11 @@ std::optional<int64_t> step_of(const std::string& name) {
   return step;
 }
 
-std::string self_field(std::string_view unsealed) { return fmt::format(",\n  \"self\": \"{}\"", hash_of(unsealed)); }
-
-// The manifest's text with its own hash as the last field.
-std::string seal(const std::string& unsealed) {
-  return unsealed.substr(0, unsealed.size() - kEnd.size()) + self_field(unsealed) + std::string(kEnd);
-}
-
-std::string unseal(const std::string& path, const std::string& sealed) {
-  const size_t tail = self_field("").size() + kEnd.size();
-  if (sealed.size() <= tail) damaged(path, "it has {} bytes", sealed.size());
-  const std::string unsealed = sealed.substr(0, sealed.size() - tail) + std::string(kEnd);
-  if (seal(unsealed) != sealed) damaged(path, "it does not match its own hash");
-  return unsealed;
-}
-
 std::string render_manifest(const std::string& directory, const CheckpointContents& contents) {
   ordered_json manifest = {{"format", kFormat},
                            {"step", contents.step},
-                           {"program", hex(contents.program_hash)},
-                           {"data", hex(contents.data_hash)}};
+                           {"program", hex64(contents.program_hash)},
+                           {"data", hex64(contents.data_hash)}};
   for (const char* name : kFiles) {
     const MappedFile file(directory + "/" + name);
     manifest["files"][name] = {{"size", file.view().size()}, {"xxh3", hash_of(file.view())}};
@@ -172,7 +156,9 @@ std::string write_checkpoint(const std::string& out_dir, const CheckpointContent
 
 Checkpoint read_checkpoint(const std::string& directory) {
   const std::string path = directory + "/" + kManifest;
-  const Manifest manifest = parse_manifest(path, unseal(path, read_file(path)));
+  const std::optional<std::string> text = unseal(read_file(path));
+  if (!text) damaged(path, "it does not match its own hash");
+  const Manifest manifest = parse_manifest(path, *text);
   for (const auto& [name, record] : manifest.files) verify_file(directory + "/" + name, record);
   return {.step = manifest.step,
           .program_hash = manifest.program_hash,

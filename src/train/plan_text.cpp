@@ -13,7 +13,9 @@ namespace {
 
 std::string mebibytes(int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
-int64_t parameters_of(const Program& program) {
+}  // namespace
+
+int64_t parameter_count(const Program& program) {
   int64_t parameters = 0;
   for (const Buffer& b : program.buffers) {
     if (b.kind == BufferKind::parameter) parameters += b.elements();
@@ -21,11 +23,9 @@ int64_t parameters_of(const Program& program) {
   return parameters;
 }
 
-}  // namespace
-
 std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, int threads) {
   std::vector<std::string> lines = {
-      fmt::format("model      {} parameters, {}, {} threads", parameters_of(training), c.precision, threads),
+      fmt::format("model      {} parameters, {}, {} threads", parameter_count(training), c.precision, threads),
       fmt::format("step       {} sequences of {} tokens in {} micro-batches, {} steps",
                   c.micro_batch * c.grad_accum_steps, c.seq_len, c.grad_accum_steps, c.max_steps),
       fmt::format("memory     {} planned", mebibytes(training.arena_bytes.at(Home::device)))};

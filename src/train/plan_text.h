@@ -9,6 +9,9 @@
 
 namespace centavo {
 
+// Elements of all parameters.
+int64_t parameter_count(const Program& program);
+
 // The model, the step and the memory by region; a line each.
 std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, int threads);
 

@@ -3,17 +3,14 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cmath>
+
+#include "train/units.h"
 
 namespace centavo {
 namespace {
 
 constexpr double kLiveSeconds = 0.1;
-
-std::string with_separators(double value) {
-  std::string digits = fmt::format("{:.0f}", value);
-  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), ",");
-  return digits;
-}
 
 }  // namespace
 
@@ -31,7 +28,7 @@ std::string duration_in_words(double seconds) {
 
 std::string standing_line(const Standing& s) {
   std::string line = fmt::format("step {:>6}/{}  loss {:.4f}  {} tokens/s", s.step, s.max_steps, s.loss,
-                                 with_separators(s.tokens_per_second));
+                                 grouped(std::llround(s.tokens_per_second)));
   if (s.share_of_peak) line += fmt::format("  {:.0f}% of peak", 100 * *s.share_of_peak);
   line += fmt::format("  {} left", duration_in_words(s.seconds_left));
   if (s.cost) line += fmt::format("  ${:.4f}", *s.cost);

@@ -1,7 +1,6 @@
 #include "train/record_facts.h"
 
 #include <sys/utsname.h>
-#include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -9,32 +8,29 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/host.h"
 #include "passes/place.h"
+#include "train/plan_text.h"
 #include "train/run_data.h"
 #include "train/version.h"
 
 namespace centavo {
 namespace {
 
-// The value of the first line `KEY: value` or `KEY=value` of a file of the system; empty when there is none.
-std::string system_value(const std::string& path, const std::string& key, char separator) {
-  std::ifstream file(path);
+// PRETTY_NAME of /etc/os-release; empty when there is none.
+std::string distribution_name() {
+  constexpr std::string_view kKey = "PRETTY_NAME=\"";
+  std::ifstream file("/etc/os-release");
   for (std::string line; std::getline(file, line);) {
-    const size_t at = line.find(separator);
-    if (at == std::string::npos || line.compare(0, line.find_last_not_of(" \t", at - 1) + 1, key) != 0) continue;
-    const size_t value = line.find_first_not_of(" \t\"", at + 1);
-    if (value == std::string::npos) continue;
-    return line.substr(value, line.find_last_not_of("\" \t") - value + 1);
+    if (line.starts_with(kKey)) return line.substr(kKey.size(), line.rfind('"') - kKey.size());
   }
   return {};
 }
 
-int64_t memory_of_machine() { return static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGE_SIZE); }
-
 std::string system_name() {
   utsname name{};
   ::uname(&name);
-  const std::string distribution = system_value("/etc/os-release", "PRETTY_NAME", '=');
+  const std::string distribution = distribution_name();
   return fmt::format("{}{}{} {}", distribution, distribution.empty() ? "" : ", ", name.sysname, name.release);
 }
 
@@ -48,12 +44,8 @@ std::vector<Fact> libraries() {
 }
 
 std::vector<Fact> model_facts(const ModelConfig& m, const Program& program) {
-  int64_t parameters = 0;
-  for (const Buffer& b : program.buffers) {
-    if (b.kind == BufferKind::parameter) parameters += b.elements();
-  }
   return {{"architecture", m.model_type},
-          {"parameters", fmt::format("{}", parameters)},
+          {"parameters", fmt::format("{}", parameter_count(program))},
           {"layers", fmt::format("{}", m.num_hidden_layers)},
           {"hidden size", fmt::format("{}", m.hidden_size)},
           {"feed-forward size", fmt::format("{}", m.intermediate_size)},
@@ -66,9 +58,9 @@ std::vector<Fact> model_facts(const ModelConfig& m, const Program& program) {
 }  // namespace
 
 MachineFacts machine_facts() {
-  return {.cpu = system_value("/proc/cpuinfo", "model name", ':'),
-          .cores = ::sysconf(_SC_NPROCESSORS_ONLN),
-          .memory_bytes = memory_of_machine(),
+  return {.cpu = cpu_facts().model,
+          .cores = cpu_facts().online,
+          .memory_bytes = memory_facts().total_bytes,
           .os = system_name(),
           .libraries = libraries()};
 }

@@ -164,7 +164,7 @@ StepMetrics Trainer::train_step() {
   float metrics[4];
   machine_->read("metrics", std::as_writable_bytes(std::span(metrics)), slot);
   if (metrics[3] == 0) stop_at_non_finite(metrics[0], metrics[1]);
-  return {steps_done_++, metrics[0], metrics[1], metrics[2], lr};
+  return {steps_done_++, metrics[0], metrics[1], lr};
 }
 
 // The optimizer wrote nothing, so with the counters set back the machine holds the state before the step.

@@ -48,7 +48,6 @@ struct StepMetrics {
   int64_t step = 0;  // counted from 0
   float loss = 0;    // nats per token, mean over the step
   float grad_norm = 0;
-  float tokens = 0;
   float learning_rate = 0;
 };
 
