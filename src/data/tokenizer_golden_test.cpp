@@ -7,13 +7,14 @@
 #include "base/files.h"
 #include "data/pretokenize.h"
 #include "data/tokenizer.h"
+#include "tests/support/paths.h"
 
 namespace centavo {
 namespace {
 
 using nlohmann::json;
 
-const std::string kGolden = CENTAVO_SOURCE_DIR "/tests/golden/";
+const std::string kGolden = testing::source_path("tests/golden/");
 
 json cases() { return json::parse(read_file(kGolden + "tokenizer_cases.json")); }
 

@@ -8,6 +8,7 @@
 #include "program/text.h"
 #include "program/verify.h"
 #include "tests/support/models.h"
+#include "tests/support/paths.h"
 #include "train/step_program.h"
 
 namespace centavo::testing {
@@ -15,7 +16,7 @@ namespace {
 
 // The fenced blocks of kind `program` on the decision page.
 std::vector<std::string> decided_programs() {
-  const std::string page = read_file(CENTAVO_SOURCE_DIR "/docs/decisions/0001-program.md");
+  const std::string page = read_file(source_path("docs/decisions/0001-program.md"));
   std::vector<std::string> texts;
   const std::string open = "```program\n";
   for (size_t at = page.find(open); at != std::string::npos; at = page.find(open, at)) {

@@ -17,6 +17,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "tests/support/paths.h"
 
 namespace centavo::testing {
 namespace {
@@ -110,14 +111,14 @@ ProgramResult run_centavo(const std::vector<std::string>& arguments, int64_t int
   std::string log = std::filesystem::temp_directory_path() / "centavo_output_XXXXXX";
   const int fd = ::mkstemp(log.data());
   CHECK(fd >= 0);
-  std::vector<char*> argv = {const_cast<char*>(CENTAVO_PROGRAM)};
+  std::vector<char*> argv = {const_cast<char*>(program_path())};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(fd, STDOUT_FILENO);
     ::dup2(fd, STDERR_FILENO);
-    ::execv(CENTAVO_PROGRAM, argv.data());
+    ::execv(program_path(), argv.data());
     ::_exit(127);
   }
   ::close(fd);

@@ -12,6 +12,7 @@
 #include "passes/place.h"
 #include "program/verify.h"
 #include "tests/support/op_check.h"
+#include "tests/support/paths.h"
 #include "train/run_data.h"
 
 namespace centavo::testing {
@@ -92,7 +93,7 @@ num_key_value_heads = 2
   return parse_run_config_text(toml, directory + "/micro.toml", overrides);
 }
 
-std::string golden_path(const std::string& file) { return std::string(CENTAVO_SOURCE_DIR "/tests/golden/") + file; }
+std::string golden_path(const std::string& file) { return source_path("tests/golden/" + file); }
 
 std::vector<double> golden_values(const SafetensorsFile& file, const std::string& name) {
   const TensorView* tensor = file.find(name);

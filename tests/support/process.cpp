@@ -6,6 +6,8 @@
 
 #include <cstdio>
 
+#include "tests/support/paths.h"
+
 namespace centavo::testing {
 namespace {
 
@@ -20,7 +22,7 @@ std::string contents(std::FILE* file) {
 
 // Only what is safe between fork and exec stands in the child's branch.
 Process::Process(const std::vector<std::string>& args) : out_(std::tmpfile()), err_(std::tmpfile()) {
-  std::vector<std::string> all = {CENTAVO_PROGRAM};
+  std::vector<std::string> all = {program_path()};
   all.insert(all.end(), args.begin(), args.end());
   std::vector<char*> argv;
   for (std::string& arg : all) argv.push_back(arg.data());

@@ -1,0 +1,9 @@
+#include "tests/support/paths.h"
+
+namespace centavo::testing {
+
+std::string source_path(const std::string& file) { return std::string(CENTAVO_SOURCE_DIR "/") + file; }
+
+const char* program_path() { return CENTAVO_PROGRAM; }
+
+}  // namespace centavo::testing
