@@ -25,6 +25,8 @@ class Machine {
   // Memory of a buffer's slot, by name; what the step will see or has left there. CHECKs the name.
   virtual void write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot = 0) = 0;
   virtual void read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot = 0) const = 0;
+  // Elements from `first` on of a buffer that is no ring.
+  virtual void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) = 0;
 };
 
 }  // namespace centavo

@@ -9,6 +9,7 @@
 #include "ops/cast/cast.h"
 #include "ops/clip/clip.h"
 #include "ops/embedding/embedding.h"
+#include "ops/fill/fill.h"
 #include "ops/linear/linear.h"
 #include "ops/lm_head_loss/lm_head_loss.h"
 #include "ops/quantize/quantize.h"
@@ -17,6 +18,7 @@
 #include "ops/rope/rope.h"
 #include "ops/sqnorm/sqnorm.h"
 #include "ops/swiglu/swiglu.h"
+#include "ops/tree_sum/tree_sum.h"
 
 namespace centavo {
 
@@ -35,6 +37,7 @@ OpTable all_ops() {
       adamw_def(),  //
       add_def(),          cast_def(),
       amax_def(),         quantize_def(),  //
+      fill_def(), tree_sum_def(), //
       advance_def(),      all_gather_def(),
       all_reduce_def(),   reduce_scatter_def(),  //
   });

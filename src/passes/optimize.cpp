@@ -4,6 +4,8 @@
 #include "ops/advance/advance.h"
 #include "ops/clip/clip.h"
 #include "ops/sqnorm/sqnorm.h"
+#include "ops/tree_sum/tree_sum.h"
+#include "passes/units.h"
 #include "program/builder.h"
 
 namespace centavo {
@@ -11,12 +13,19 @@ namespace {
 
 constexpr int64_t kStepSlots = 2;  // steps the host may be ahead, plus one
 
+// Units, or single parameters where there are none.
 std::vector<BufferId> trainable_parameters(const Program& program) {
   std::vector<BufferId> result;
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     if (program.buffers[i].trainable) result.push_back(static_cast<BufferId>(i));
   }
   return result;
+}
+
+// Matrices decay, tensors of one dimension do not; a unit holds one or the other.
+bool decays(const Program& program, BufferId w) {
+  const std::vector<BufferId> tensors = tensors_of(program, w);
+  return program.buffer(tensors.empty() ? w : tensors.front()).shape.size() > 1;
 }
 
 BufferId gradient_of(const Program& program, BufferId parameter) {
@@ -32,23 +41,38 @@ BufferId state(Program& program, BufferId parameter, const char* suffix) {
                       .dtype = weight.dtype,
                       .shape = weight.shape,
                       .kind = BufferKind::optimizer_state,
-                      .persistent = true});
+                      .persistent = true,
+                      .layout = tensors_of(program, parameter).empty() ? kNone : parameter});
 }
 
-// One window of `partials` for each gradient, in the order of the parameters.
+// The squared norm of each gradient: its blocks in a window of `partials`, their sum in a window of the result.
 BufferId append_norms(Builder& b, const std::vector<BufferId>& parameters) {
+  const auto blocks_of = [&](BufferId w) {
+    const int64_t n = b.program.buffer(w).elements();
+    return norm_blocks(n, norm_block_of(n));
+  };
   int64_t blocks = 0;
-  for (const BufferId parameter : parameters) blocks += norm_blocks(b.program.buffer(parameter).elements());
+  for (const BufferId w : parameters) blocks += blocks_of(w);
   const BufferId partials = b.program.add({.name = "partials", .shape = {blocks}});
+  const BufferId norms = b.program.add({.name = "norms", .shape = {static_cast<int64_t>(parameters.size())}});
+  const auto window = [&](BufferId parent, BufferId w, int64_t offset, int64_t count) {
+    const std::string name = fmt::format("{}.{}", b.program.buffer(parent).name, b.program.buffer(w).name);
+    return b.program.add({.name = name, .shape = {count}, .view = View{parent, offset}});
+  };
   int64_t offset = 0;
-  for (const BufferId parameter : parameters) {
-    const int64_t count = norm_blocks(b.program.buffer(parameter).elements());
-    const BufferId window = b.program.add(
-        {.name = "partials." + b.program.buffer(parameter).name, .shape = {count}, .view = View{partials, offset}});
-    sqnorm(b, gradient_of(b.program, parameter), Into(window));
-    offset += count;
+  for (const BufferId w : parameters) {
+    const int64_t block = norm_block_of(b.program.buffer(w).elements());
+    sqnorm(b, gradient_of(b.program, w), Into(window(partials, w, offset, blocks_of(w))), block);
+    offset += blocks_of(w);
   }
-  return partials;
+  offset = 0;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const BufferId w = parameters[i];
+    tree_sum(b, partials, Into(window(norms, w, static_cast<int64_t>(i), 1)),
+             {.parts = 1, .stride = 0, .begin = offset, .count = blocks_of(w)});
+    offset += blocks_of(w);
+  }
+  return norms;
 }
 
 }  // namespace
@@ -60,11 +84,10 @@ Program optimize(Program program, const OpTable& ops, const OptimizerSettings& s
   const BufferId lr = b.stream_in("lr", DType::f32, {1}, step, kStepSlots);
   const BufferId metrics = b.stream_out("metrics", DType::f32, {4}, step, kStepSlots);
   const std::vector<BufferId> parameters = trainable_parameters(b.program);
-  const BufferId partials = append_norms(b, parameters);
-  const Clipped clipped = clip(b, {partials, b.program.find("loss"), b.program.find("count")},
+  const BufferId norms = append_norms(b, parameters);
+  const Clipped clipped = clip(b, {norms, b.program.find("loss"), b.program.find("count")},
                                {Into("scale"), Into("finite"), Into(metrics)}, settings.clip_norm);
   for (const BufferId w : parameters) {
-    const bool decays = b.program.buffer(w).shape.size() > 1;
     adamw(b,
           {.w = w,
            .g = gradient_of(b.program, w),
@@ -77,7 +100,7 @@ Program optimize(Program program, const OpTable& ops, const OptimizerSettings& s
           {.beta1 = settings.beta1,
            .beta2 = settings.beta2,
            .eps = settings.eps,
-           .weight_decay = decays ? settings.weight_decay : 0.0});
+           .weight_decay = decays(b.program, w) ? settings.weight_decay : 0.0});
   }
   advance(b, step);
   return std::move(b.program);

@@ -1,8 +1,9 @@
 // Appends the section `update`: gradient norm, clip, AdamW.
 //
-// Squared norms of all gradients go to windows of one buffer; `clip` sums them as a fixed tree and folds 1/tokens and
-// the clip factor into one scalar; AdamW reads gradient, state and scalar once and writes the weights. Parameters of
-// one dimension (norm weights, biases) are not decayed. The step counter moves last.
+// The squares of each unit's gradient are summed over fixed blocks, the blocks as a fixed tree (`tree_sum`), the units
+// as another (`clip`), which folds 1/tokens and the clip factor into one scalar; AdamW reads gradient, state and scalar
+// of a unit once and writes its weights. Parameters of one dimension (norm weights, biases) are not decayed. The step
+// counter moves last.
 //
 // Sources: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019; Pascanu et al., "On the difficulty of
 // training recurrent neural networks", 2013 (clipping by norm).

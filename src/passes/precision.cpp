@@ -41,6 +41,7 @@ void set_dtypes(Program& program, const OpTable& ops, const PrecisionPolicy& pol
 }
 
 // adamw(w, g, m, v, master?, …) -> w, m, v, master?
+constexpr size_t kM = 2;
 constexpr size_t kMasterInput = 4;
 constexpr size_t kMasterOutput = 3;
 
@@ -50,7 +51,8 @@ void add_master(Program& program, Op& op) {
                                        .dtype = DType::f32,
                                        .shape = weight.shape,
                                        .kind = BufferKind::optimizer_state,
-                                       .persistent = true});
+                                       .persistent = true,
+                                       .layout = program.buffer(op.inputs.at(kM)).layout});
   op.inputs.at(kMasterInput) = master;
   op.outputs.resize(kMasterOutput);
   op.outputs.push_back({master, Bind::write});

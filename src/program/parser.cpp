@@ -166,13 +166,15 @@ class Parser {
     } else if (key == "view") {
       const auto [parent, offset] = pair(value, '+');
       buffer.view = View{known_buffer(parent), whole_number(line_, offset)};
+    } else if (key == "layout") {
+      buffer.layout = known_buffer(value);
     } else if (key == "shard") {
       const auto [axis, cut] = pair(value, ':');
       const auto [index, parts] = pair(cut, '/');
       buffer.shard = Shard{std::string(axis), whole_number(line_, index), whole_number(line_, parts)};
     } else {
       fail(line_, "'{}' is no buffer flag{}", flag,
-           did_you_mean(key, {"host", "persistent", "trainable", "borrowed", "ring", "view", "shard", "at"}));
+           did_you_mean(key, {"host", "persistent", "trainable", "borrowed", "ring", "view", "layout", "shard", "at"}));
     }
   }
 

@@ -25,6 +25,7 @@ std::string print_buffer(const Program& program, const Buffer& b) {
   if (b.borrowed) line += " borrowed";
   if (b.ring) line += fmt::format(" ring={}/{}", program.buffer(b.ring->counter).name, b.ring->slots);
   if (b.view) line += fmt::format(" view={}+{}", program.buffer(b.view->parent).name, b.view->offset);
+  if (b.layout != kNone) line += fmt::format(" layout={}", program.buffer(b.layout).name);
   if (b.shard) line += fmt::format(" shard={}:{}/{}", b.shard->axis, b.shard->index, b.shard->parts);
   if (b.offset_bytes) line += fmt::format(" at={}", *b.offset_bytes);
   return line;

@@ -43,6 +43,33 @@ BufferId Program::add(Buffer buffer) {
   return static_cast<BufferId>(buffers.size()) - 1;
 }
 
+namespace {
+
+// Calls `visit` with every reference to a buffer that the program holds.
+template <class Visit>
+void each_reference(Program& program, const Visit& visit) {
+  for (Buffer& b : program.buffers) {
+    if (b.ring) visit(b.ring->counter);
+    if (b.view) visit(b.view->parent);
+    visit(b.layout);
+  }
+  for (Section& section : program.sections) {
+    for (Op& op : section.ops) {
+      for (BufferId& id : op.inputs) visit(id);
+      for (Output& output : op.outputs) visit(output.buffer);
+      visit(op.workspace);
+    }
+  }
+}
+
+}  // namespace
+
+void Program::insert(BufferId at, Buffer buffer) {
+  CHECK(find(buffer.name) == kNone, "buffer {} is declared twice", buffer.name);
+  each_reference(*this, [at](BufferId& id) { id += id >= at ? 1 : 0; });
+  buffers.insert(buffers.begin() + at, std::move(buffer));
+}
+
 BufferId Program::root(BufferId id, int64_t* element_offset) const {
   int64_t offset = 0;
   while (buffer(id).view) {

@@ -70,7 +70,7 @@ struct Shard {
 struct Buffer {
   std::string name;
   DType dtype = DType::f32;
-  Shape shape;
+  Shape shape = {};
   BufferKind kind = BufferKind::activation;
   Home home = Home::device;
   bool persistent = false;  // outlives the step; a checkpoint is exactly the persistent buffers
@@ -78,6 +78,7 @@ struct Buffer {
   bool borrowed = false;    // its memory belongs to another program's buffer of the same name
   std::optional<Ring> ring = std::nullopt;
   std::optional<View> view = std::nullopt;
+  BufferId layout = kNone;  // the unit whose tensors lie in this buffer as they lie in the unit (passes/units.h)
   std::optional<Shard> shard = std::nullopt;
   std::optional<int64_t> offset_bytes = std::nullopt;  // in its home's arena, set by `place`
 
@@ -152,6 +153,8 @@ struct Program {
   const Section* find_section(std::string_view name) const;
   Section* find_section(std::string_view name);
   BufferId add(Buffer buffer);  // CHECKs that the name is new
+  // The same, at place `at` of the table: what stands there and below moves on by one, and so do all references.
+  void insert(BufferId at, Buffer buffer);
 
   // The buffer that owns the memory behind `id` and the first element of `id` in it.
   BufferId root(BufferId id, int64_t* element_offset = nullptr) const;

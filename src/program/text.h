@@ -4,7 +4,8 @@
 //   ranks 2                                    omitted when 1
 //   arena device 4096                          after `place`, one line a home
 //   buffer NAME DTYPE[DIMS] KIND FLAG…         flags in this order, each omitted when it says nothing:
-//       host persistent trainable borrowed ring=COUNTER/SLOTS view=PARENT+ELEMENTS shard=AXIS:INDEX/PARTS at=BYTES
+//       host persistent trainable borrowed ring=COUNTER/SLOTS view=PARENT+ELEMENTS layout=UNIT
+//       shard=AXIS:INDEX/PARTS at=BYTES
 //   section NAME
 //     %ID OUT, +OUT = KIND(IN, _, IN) KEY=VALUE… | layer=N STAGE LANE of=%ID ws=BUFFER after=%ID,%ID
 //   step NAME NAME*TIMES …

@@ -1,8 +1,11 @@
 #include "train/plan_text.h"
 
+#include <algorithm>
+
 #include "base/memory.h"
 #include "machine/cpu/cpu_machine.h"
 #include "passes/place.h"
+#include "passes/units.h"
 #include "program/verify.h"
 #include "train/memory_fit.h"
 #include "train/step_program.h"
@@ -16,9 +19,12 @@ std::string mebibytes(int64_t bytes) { return fmt::format("{:.1f} MiB", static_c
 }  // namespace
 
 int64_t parameter_count(const Program& program) {
+  const std::vector<BufferId> units = unit_buffers(program);
   int64_t parameters = 0;
-  for (const Buffer& b : program.buffers) {
-    if (b.kind == BufferKind::parameter) parameters += b.elements();
+  for (size_t i = 0; i < program.buffers.size(); ++i) {
+    const Buffer& b = program.buffers[i];
+    const bool flat = b.shard || std::ranges::count(units, static_cast<BufferId>(i)) > 0;
+    if (b.kind == BufferKind::parameter && !flat) parameters += b.elements();
   }
   return parameters;
 }

@@ -1,38 +1,39 @@
 #include "train/run_state.h"
 
+#include <algorithm>
+
+#include "program/tensors.h"
+
 namespace centavo {
-namespace {
-
-bool is_state(const Buffer& b) { return b.persistent && !b.view && !b.borrowed; }
-
-}  // namespace
 
 std::vector<TensorView> persistent_tensors(const CpuMachine& machine) {
   std::vector<TensorView> tensors;
-  for (const Buffer& b : machine.program().buffers) {
-    if (!is_state(b)) continue;
-    tensors.push_back({b.name, b.dtype, b.shape, {machine.memory(b.name), static_cast<size_t>(b.slot_bytes())}});
+  for (const TensorPart& part : tensor_parts(machine.program())) {
+    CHECK(part.elements() == element_count(part.shape), "{} is cut", part.tensor);
+    const int64_t size = size_of(part.dtype);
+    const std::byte* memory = machine.memory(machine.program().buffer(part.buffer).name) + part.at * size;
+    tensors.push_back({part.tensor, part.dtype, part.shape, {memory, static_cast<size_t>(part.elements() * size)}});
   }
   return tensors;
 }
 
 void restore(CpuMachine& machine, const SafetensorsFile& state) {
-  const std::vector<TensorView> wanted = persistent_tensors(machine);
-  for (const TensorView& tensor : wanted) {
-    const TensorView* stored = state.find(tensor.name);
-    if (stored == nullptr) user_error("the checkpoint lacks {}; it belongs to another model", tensor.name);
-    if (stored->dtype != tensor.dtype || stored->shape != tensor.shape) {
-      user_error("the checkpoint's {} is {}{}, this run's is {}{}; it belongs to another model", tensor.name,
-                 name_of(stored->dtype), to_string(stored->shape), name_of(tensor.dtype), to_string(tensor.shape));
+  const std::vector<TensorPart> wanted = tensor_parts(machine.program());
+  for (const TensorPart& part : wanted) {
+    const TensorView* stored = state.find(part.tensor);
+    if (stored == nullptr) user_error("the checkpoint lacks {}; it belongs to another model", part.tensor);
+    if (stored->dtype != part.dtype || stored->shape != part.shape) {
+      user_error("the checkpoint's {} is {}{}, this run's is {}{}; it belongs to another model", part.tensor,
+                 name_of(stored->dtype), to_string(stored->shape), name_of(part.dtype), to_string(part.shape));
     }
   }
   for (const TensorView& stored : state.tensors()) {
-    const BufferId id = machine.program().find(stored.name);
-    if (id == kNone || !is_state(machine.program().buffer(id))) {
-      user_error("the checkpoint holds {}, which this run does not have; it belongs to another model", stored.name);
-    }
+    if (std::ranges::find(wanted, stored.name, &TensorPart::tensor) != wanted.end()) continue;
+    user_error("the checkpoint holds {}, which this run does not have; it belongs to another model", stored.name);
   }
-  for (const TensorView& tensor : wanted) machine.write(tensor.name, state.find(tensor.name)->bytes);
+  for (const TensorPart& part : wanted) {
+    machine.write_elements(machine.program().buffer(part.buffer).name, part.at, state.find(part.tensor)->bytes);
+  }
 }
 
 }  // namespace centavo

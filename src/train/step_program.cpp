@@ -9,6 +9,7 @@
 #include "passes/place.h"
 #include "passes/precision.h"
 #include "passes/sections.h"
+#include "passes/units.h"
 
 namespace centavo {
 namespace {
@@ -30,6 +31,7 @@ std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, i
   return {
       {"forward", [&, batch](Program) { return training_forward(ops, c.model, batch, c.loss_chunk); }},
       {"differentiate", [&](Program p) { return differentiate(std::move(p), ops); }},
+      {"units", [](Program p) { return units(std::move(p)); }},
       {"optimize", [&, optimizer](Program p) { return optimize(std::move(p), ops, optimizer); }},
       {"precision", [&, policy](Program p) { return precision(std::move(p), ops, policy()); }},
       {"sections", [&](Program p) { return sections(std::move(p), ops, c.grad_accum_steps); }},
@@ -39,6 +41,8 @@ std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, i
 }
 
 Program placed_for(const Inference& inference, const OpTable& ops, Program program) {
+  // Weights that are another machine's lie as they lie there.
+  if (inference.borrowed.contains(BufferKind::parameter)) program = units(std::move(program));
   program = precision(std::move(program), ops, precision_policy(inference.precision));
   program = add_cpu_workspaces(std::move(program), ops, {inference.threads});
   return place(std::move(program), {.red_zone_bytes = 0, .borrow = inference.borrowed});
@@ -47,8 +51,8 @@ Program placed_for(const Inference& inference, const OpTable& ops, Program progr
 }  // namespace
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names = {"forward",  "differentiate", "optimize", "precision",
-                                                 "sections", "workspaces",    "place"};
+  static const std::vector<std::string> names = {"forward",   "differentiate", "units",      "optimize",
+                                                 "precision", "sections",      "workspaces", "place"};
   return names;
 }
 

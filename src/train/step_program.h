@@ -12,7 +12,7 @@
 
 namespace centavo {
 
-// forward, differentiate, optimize, precision, sections, workspaces, place.
+// The passes of docs/decisions/0003-passes.md, in order.
 const std::vector<std::string>& pass_names();
 
 // The training step after the pass `last`; throws UserError for an unknown pass. Up to `sections` the text does not

@@ -166,4 +166,11 @@ void CpuMachine::read(const std::string& buffer, std::span<std::byte> bytes, int
   std::memcpy(bytes.data(), from, bytes.size());
 }
 
+void CpuMachine::write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) {
+  const Buffer& b = program_.buffer(names_.at(buffer));
+  const auto begin = first * size_of(b.dtype);
+  CHECK(first >= 0 && begin + static_cast<int64_t>(bytes.size()) <= b.slot_bytes(), "elements of {}", buffer);
+  std::memcpy(memory(buffer) + begin, bytes.data(), bytes.size());
+}
+
 }  // namespace centavo

@@ -37,6 +37,8 @@ class CpuMachine : public Machine {
   void write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot = 0) override;
   void read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot = 0) const override;
 
+  void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) override;
+
   // The first byte of a buffer's slot. CHECKs the name.
   std::byte* memory(const std::string& buffer, int64_t slot = 0) const;
 

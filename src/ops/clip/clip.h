@@ -7,8 +7,8 @@
 //   scale  = finite ? clip / tokens : 0
 //   metrics = {loss / tokens, norm, tokens, finite}
 //
-// partials [P] f32 (from `sqnorm`), loss [1] f32 or f64 (a sum over tokens), count [1] i32; scale [1] f32,
-// finite [1] i32, metrics [4] f32. Everything is computed in f64 and rounded once.
+// partials [P] f32 (from `sqnorm` or `tree_sum`), loss [1] f32 or f64 (a sum over tokens), count [1] i32; scale [1]
+// f32, finite [1] i32, metrics [4] f32. Everything is computed in f64 and rounded once.
 //
 // The partials are added as a complete binary tree over the block index, padded with zeros to a power of two: the order
 // depends on P alone, so ranks that hold the same partials agree in every bit.

@@ -2,26 +2,12 @@
 #include <cmath>
 
 #include "ops/clip/clip.h"
+#include "ops/tree_sum/binary_tree.h"
 
 namespace centavo {
 namespace {
 
 constexpr double kNormEps = 1e-6;
-
-// The sums of complete subtrees wait as the digits of a binary counter: leaf i closes as many subtrees as i has
-// trailing ones. The open ones at the end are the padded tree's right edge.
-double tree_sum(const float* leaves, int64_t count) {
-  double waiting[64];
-  int depth = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    double sum = leaves[i];
-    for (int64_t digits = i; (digits & 1) != 0; digits >>= 1) sum = waiting[--depth] + sum;
-    waiting[depth++] = sum;
-  }
-  double total = 0;
-  while (depth > 0) total = waiting[--depth] + total;
-  return total;
-}
 
 double clip_factor(double norm, double max_norm) {
   return max_norm > 0 ? std::min(1.0, max_norm / (norm + kNormEps)) : 1.0;
@@ -53,7 +39,8 @@ CpuKernel clip_cpu(const OpView& v, const CpuTraits&) {
   const bool loss_is_f64 = v.input(1).dtype == DType::f64;
   return [=](const CpuCall& call) {
     const double loss = loss_is_f64 ? *call.in<double>(1) : static_cast<double>(*call.in<float>(1));
-    finish({tree_sum(call.in<float>(0), count), loss, *call.in<int32_t>(2)}, max_norm, call);
+    finish({tree_sum(count, [&](int64_t i) { return call.in<float>(0)[i]; }), loss, *call.in<int32_t>(2)}, max_norm,
+           call);
   };
 }
 

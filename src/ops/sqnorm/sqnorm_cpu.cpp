@@ -5,7 +5,7 @@ namespace centavo {
 namespace {
 
 constexpr int64_t kSumLanes = 16;
-constexpr int64_t kBlocksPerThread = 8;
+constexpr int64_t kElementsPerThread = 32768;
 
 double lane_tree(double* lanes) {
   for (int64_t half = kSumLanes / 2; half > 0; half /= 2) {
@@ -30,12 +30,13 @@ float block_squares(const T* g, int64_t n) {
 
 CpuKernel sqnorm_cpu(const OpView& v, const CpuTraits&) {
   const int64_t n = v.input(0).elements();
+  const int64_t block = v.whole("block");
   return visit_compute(v.input(0).dtype, [&](auto tag) -> CpuKernel {
     using T = typename decltype(tag)::type;
     return [=](const CpuCall& call) {
-      parallel_for(norm_blocks(n), kBlocksPerThread, [&](int64_t b) {
-        const int64_t begin = b * kNormBlock;
-        call.out<float>(0)[b] = block_squares(call.in<T>(0) + begin, std::min(kNormBlock, n - begin));
+      parallel_for(norm_blocks(n, block), kElementsPerThread / block, [&](int64_t b) {
+        const int64_t begin = b * block;
+        call.out<float>(0)[b] = block_squares(call.in<T>(0) + begin, std::min(block, n - begin));
       });
     };
   });

@@ -1,0 +1,81 @@
+// Data parallelism: R ranks take different micro-batches of a step, and what need not be kept R times is cut.
+//
+// A rank computes gradients from its own tokens; they are summed over ranks, and every rank must end the step with the
+// same weights. The plain form (DDP) keeps everything on every rank and sums the gradients: 16 bytes a parameter with
+// bf16 weights and an fp32 master, R times. ZeRO observes that a rank needs the optimizer state only of the parameters
+// it updates, the summed gradient only of the same, and a weight only while a layer computes. So each is cut over
+// ranks:
+//
+//   row          weights  gradients  states    what moves, in parameters per rank and step of one micro-batch
+//   ddp          whole    whole      whole     sum of gradients: 2
+//   zero1        whole    whole      all       reduce-scatter of gradients, gather of new weights: 2; gradients once a
+//   step zero2        whole    all        all       the same; gradients every micro-batch, into a cut sum zero3 all all
+//   all       gather in forward, again in backward, reduce-scatter: 3, every micro-batch hybrid       local    local
+//   local     zero3 inside a node, sums of cut gradients between nodes hybrid-full  local    all        all       the
+//   same, gradients and states cut over all ranks
+//
+// Ranks form a mesh, rank = node * local + index in the node; `local` cuts over the ranks of a node, `all` over all of
+// them. Cuts are even: a unit (passes/units.h) is padded to a multiple of R norm blocks, and rank (node, i) owns part
+// i * nodes + node, so that its part over all lies inside its part of the node.
+//
+// The pass works on section `micro`, where each op stands once, and on `update`:
+//   * a cut weight is a flat shard; the unit becomes a buffer that an all_gather fills before the first use in the
+//     forward and again in the backward (not where fewer than two other units are used between the two);
+//   * a gradient is reduced as soon as its last contribution is written. Where it is cut (or summed as a tree) that
+//     happens in every micro-batch and the shard is the sum over micro-batches; else the rank sums its micro-batches
+//     in place and the reduction has stage `update`;
+//   * norms, AdamW and states work on a rank's own part; where weights are whole, they are gathered in place behind it.
+// Gathers and reductions read and write where the computation reads and writes: no copy in or out. Loss and token count
+// are summed over ranks; partial norms are gathered, so that every rank clips alike.
+//
+// Order of sums: passes/sections.h. No bit depends on the row; with `tree` and R a power of two none depends on R.
+//
+// Sources: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020; Zhao et
+// al., "PyTorch FSDP", 2023 (hybrid sharding); Yandex, YaFSDP, 2024 (one flat buffer a layer).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "passes/sections.h"
+#include "program/op_table.h"
+#include "program/program.h"
+
+namespace centavo {
+
+enum class Cut : uint8_t { whole, local, all };
+
+struct ShardRule {
+  Cut weights = Cut::whole;
+  Cut gradients = Cut::whole;
+  Cut states = Cut::whole;
+  bool operator==(const ShardRule&) const = default;
+};
+
+// The rows of the table, by name; UserError for another name.
+const std::vector<std::string>& shard_rule_names();
+ShardRule shard_rule(const std::string& name);
+
+struct Mesh {
+  int64_t nodes = 1;
+  int64_t local = 1;  // ranks of a node
+  int64_t ranks() const { return nodes * local; }
+};
+
+struct ShardChoice {
+  Mesh mesh;
+  int64_t rank = 0;
+  ShardRule layers = {};   // units of layers
+  ShardRule outer = {};    // matrices outside the layers: embedding and head
+  ShardRule vectors = {};  // the unit `vectors`: small; its weights are best kept whole
+  GradSum grad_sum = GradSum::chain;
+};
+
+// The rule `row` for all units, the weights of `vectors` kept whole.
+ShardChoice shard_choice(const std::string& row, const Mesh& mesh, int64_t rank, GradSum grad_sum);
+
+// For a program of one micro-batch with units, with or without `update` (evaluation and decoding: weights alone are
+// cut). With one rank nothing changes, except that a tree needs the gaps of gradients filled in every micro-batch.
+Program shard(Program program, const OpTable& ops, const ShardChoice& choice);
+
+}  // namespace centavo
