@@ -76,6 +76,8 @@ int main(int argc, char** argv) {
     return fail("the system has no memory left for the host's own tables; use a smaller model or batch", 3);
   } catch (const IoError& error) {
     return fail(one_line(error.what()), 4);
+  } catch (const RankError& error) {
+    return fail(one_line(error.what()), 4);
   } catch (const std::system_error& error) {
     return fail(one_line(error.what()), 4);
   } catch (const std::exception& error) {  // a library's own: oneDNN cannot make a primitive, say

@@ -13,6 +13,8 @@
 
 namespace centavo {
 
+class Communicator;  // base/communicator.h
+
 // Which element types an operand may have.
 enum class Type : uint8_t {
   compute,    // T: f64, f32 or bf16; all operands of this type in one op agree
@@ -31,7 +33,9 @@ struct Slot {
   Type type = Type::compute;
   enum Need : uint8_t { required, optional } need = required;
   enum Adding : uint8_t { writes_only, can_add } adding = writes_only;  // outputs: may the binding be `add`
-  enum Reuse : uint8_t { apart, in_place } reuse = apart;               // outputs: may it be an input as well
+  // Outputs: may it be an input as well. own_part: also one of the even parts of an input, or an input one of its own
+  // parts (what a collective sends or receives for this rank).
+  enum Reuse : uint8_t { apart, in_place, own_part } reuse = apart;
 };
 
 struct AttributeSpec {
@@ -85,6 +89,7 @@ struct Cost {
 // What a CPU kernel is prepared for.
 struct CpuTraits {
   int threads = 1;
+  Communicator* communicator = nullptr;  // null: this rank is alone
 };
 
 // The memory of one call: absent operands are null.

@@ -121,13 +121,33 @@ class Verifier {
     return first_a < first_b + p_.buffer(b).elements() && first_b < first_a + p_.buffer(a).elements();
   }
 
-  // An output shares no memory with an input, unless its slot is updated in place, nor with another output.
+  // Is the smaller buffer one of the parts that even cuts of its size make of the larger? Which one is not asked: a
+  // program's text does not say for which rank it is.
+  bool is_part(BufferId a, BufferId b) const {
+    int64_t first_a = 0;
+    int64_t first_b = 0;
+    p_.root(a, &first_a);
+    p_.root(b, &first_b);
+    const int64_t n_a = p_.buffer(a).elements();
+    const int64_t n_b = p_.buffer(b).elements();
+    const int64_t n = std::min(n_a, n_b);
+    const int64_t at = n_a < n_b ? first_a - first_b : first_b - first_a;
+    return std::max(n_a, n_b) % n == 0 && at % n == 0 && at >= 0 && at + n <= std::max(n_a, n_b);
+  }
+
+  bool may_share(const Output& output, BufferId in, Slot::Reuse reuse) const {
+    if (reuse == Slot::in_place) return output.buffer == in;
+    return reuse == Slot::own_part && output.bind == Bind::write && is_part(output.buffer, in);
+  }
+
+  // An output shares no memory with an input, unless its slot allows it, nor with another output.
   void check_aliasing(const Section& section, const Op& op, const OpDef& def) {
     for (size_t i = 0; i < op.outputs.size(); ++i) {
       const BufferId out = op.outputs[i].buffer;
       for (const BufferId in : op.inputs) {
-        const bool in_place = out == in && def.outputs[i].reuse == Slot::in_place;
-        if (overlap(out, in) && !in_place) fail(section, op, "the output '{}' overlaps an input", def.outputs[i].name);
+        if (overlap(out, in) && !may_share(op.outputs[i], in, def.outputs[i].reuse)) {
+          fail(section, op, "the output '{}' overlaps an input", def.outputs[i].name);
+        }
       }
       for (size_t j = 0; j < i; ++j) {
         if (overlap(out, op.outputs[j].buffer)) fail(section, op, "two outputs overlap");

@@ -1,6 +1,7 @@
 // Proves that a program obeys the rules of the language. Runs in every test and at every start.
 //
-//   * op kinds, operands, attributes, element types and shapes fit their rows in the op table;
+//   * op kinds, operands, attributes, element types and shapes fit their rows in the op table, and so does the memory
+//     that an output shares with an input (Slot::Reuse);
 //   * views lie inside their parents, rings count with an i64 counter, replays name an original;
 //   * every read is initialised: the bytes were written earlier in the step, or are persistent, or come from the host;
 //   * conflicting accesses (same bytes, one of them a write) are ordered by lanes, edges and section calls;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/communicator.h"
 #include "machine/cpu/guard.h"
 #include "passes/place.h"
 
@@ -27,6 +28,7 @@ struct CpuMachine::Prepared {
   std::vector<Operand> inputs;
   std::vector<Operand> outputs;
   Operand workspace;
+  std::string collective;  // how a collective op is called in messages
 };
 
 int CpuMachine::thread_count(int64_t threads) {
@@ -36,8 +38,7 @@ int CpuMachine::thread_count(int64_t threads) {
 
 CpuMachine::CpuMachine(Program program, const OpTable& ops, const Options& options)
     : program_(std::move(program)), options_(options), threads_(thread_count(options.threads)) {
-  if (program_.ranks != 1)
-    user_error("the program is for {} ranks and this is one process; use ranks 1", program_.ranks);
+  check_ranks();
   for (size_t i = 0; i < program_.buffers.size(); ++i) names_[program_.buffers[i].name] = static_cast<BufferId>(i);
   omp_set_num_threads(threads_);
   allocate();
@@ -45,6 +46,13 @@ CpuMachine::CpuMachine(Program program, const OpTable& ops, const Options& optio
     std::vector<Prepared>& list = sections_[section.name];
     for (const Op& op : section.ops) list.push_back(prepare(op, ops));
   }
+}
+
+void CpuMachine::check_ranks() const {
+  const int64_t ranks = options_.communicator == nullptr ? 1 : options_.communicator->ranks();
+  if (program_.ranks == ranks) return;
+  if (ranks == 1) user_error("the program is for {} ranks and this is one process; use ranks 1", program_.ranks);
+  user_error("the program is for {} ranks and {} run; start as many", program_.ranks, ranks);
 }
 
 CpuMachine::~CpuMachine() {
@@ -99,18 +107,28 @@ CpuMachine::Prepared CpuMachine::prepare(const Op& op, const OpTable& ops) const
   const OpDef& def = ops.at(op.kind);
   CHECK(def.cpu != nullptr, "{} has no CPU kernel", op.kind);
   const OpView view(program_, op);
-  const int64_t needed = def.cpu_workspace_bytes == nullptr ? 0 : def.cpu_workspace_bytes(view, CpuTraits{threads_});
+  const CpuTraits traits{threads_, options_.communicator};
+  const int64_t needed = def.cpu_workspace_bytes == nullptr ? 0 : def.cpu_workspace_bytes(view, traits);
   if (needed > 0 && (op.workspace == kNone || program_.buffer(op.workspace).slot_bytes() < needed)) {
     user_error("%{} {} needs a workspace of {} bytes on this machine; place the program for {} threads", op.id, op.kind,
                needed, threads_);
   }
   Prepared prepared;
   prepared.op = &op;
-  prepared.kernel = def.cpu(view, CpuTraits{threads_});
+  prepared.kernel = def.cpu(view, traits);
+  if (def.collective) prepared.collective = fmt::format("%{} {} {}", op.id, op.kind, view.input(0).name);
   for (const BufferId id : op.inputs) prepared.inputs.push_back(bind(id));
   for (const Output& output : op.outputs) prepared.outputs.push_back(bind(output.buffer));
   prepared.workspace = bind(op.workspace);
   return prepared;
+}
+
+void CpuMachine::tell_communicator(const Prepared& prepared) const {
+  if (options_.communicator == nullptr || prepared.collective.empty()) return;
+  const auto counter = names_.find("step");
+  const bool counts = counter != names_.end() && program_.buffer(counter->second).dtype == DType::i64;
+  const int64_t step = counts ? *reinterpret_cast<const int64_t*>(bind(counter->second).base) : 0;
+  options_.communicator->at(prepared.collective, step);
 }
 
 void CpuMachine::run(const Prepared& prepared) const {
@@ -123,6 +141,7 @@ void CpuMachine::run(const Prepared& prepared) const {
   for (size_t i = 0; i < n_inputs; ++i) inputs[i] = prepared.inputs[i].address();
   for (size_t i = 0; i < n_outputs; ++i) outputs[i] = prepared.outputs[i].address();
   const CpuCall call{{inputs, n_inputs}, {outputs, n_outputs}, prepared.workspace.address()};
+  tell_communicator(prepared);
   if (!options_.debug) {
     prepared.kernel(call);
     return;

@@ -25,9 +25,11 @@ class CpuMachine : public Machine {
     bool debug = false;   // the program must be placed with kRedZoneBytes (guard.h)
     // The machine that owns the buffers this program borrows; it must outlive this one.
     CpuMachine* lender = nullptr;
+    // How collective ops reach the other ranks; null: this rank is alone. It must outlive the machine.
+    Communicator* communicator = nullptr;
   };
 
-  // The program must be verified and placed for one rank. Throws UserError for programs of several ranks and
+  // The program must be verified and placed. Throws UserError when it is for another number of ranks and
   // OutOfMemory, with the table of regions, when the arena cannot be had.
   CpuMachine(Program program, const OpTable& ops, const Options& options);
   ~CpuMachine() override;
@@ -51,6 +53,8 @@ class CpuMachine : public Machine {
 
   Operand bind(BufferId id) const;
   Prepared prepare(const Op& op, const OpTable& ops) const;
+  void check_ranks() const;
+  void tell_communicator(const Prepared& prepared) const;
   void allocate();
   void run(const Prepared& prepared) const;
 

@@ -36,21 +36,38 @@ MemoryGuard::MemoryGuard(const Program& program, const Op& op, const CpuCall& ca
                          const std::map<Home, std::byte*>& arenas)
     : program_(program), op_(op), arenas_(arenas) {
   for (const auto& [home, arena] : arenas_) close_memory(arena, program_.arena_bytes.at(home));
-  for (size_t i = 0; i < op.inputs.size(); ++i) watch(op.inputs[i], static_cast<std::byte*>(call.inputs[i]), false);
+  for (size_t i = 0; i < op.inputs.size(); ++i) watch(op.inputs[i], static_cast<std::byte*>(call.inputs[i]));
   for (size_t i = 0; i < op.outputs.size(); ++i) {
-    const bool also_input = std::ranges::find(op.inputs, op.outputs[i].buffer) != op.inputs.end();
-    const bool written = op.outputs[i].bind == Bind::write && !also_input;
-    watch(op.outputs[i].buffer, static_cast<std::byte*>(call.outputs[i]), written);
+    watch(op.outputs[i].buffer, static_cast<std::byte*>(call.outputs[i]));
+    if (op.outputs[i].bind == Bind::add) continue;
+    poison(op.outputs[i].buffer, static_cast<std::byte*>(call.outputs[i]), call);
   }
-  watch(op.workspace, static_cast<std::byte*>(call.workspace), true);
+  watch(op.workspace, static_cast<std::byte*>(call.workspace));
+  poison(op.workspace, static_cast<std::byte*>(call.workspace), call);
 }
 
-void MemoryGuard::watch(BufferId id, std::byte* address, bool written) {
+void MemoryGuard::poison(BufferId id, std::byte* address, const CpuCall& call) {
+  if (id == kNone) return;
+  std::map<std::byte*, std::byte*> inputs;  // begin -> end
+  for (size_t i = 0; i < op_.inputs.size(); ++i) {
+    if (op_.inputs[i] == kNone) continue;
+    auto* begin = static_cast<std::byte*>(call.inputs[i]);
+    std::byte*& end = inputs[begin];
+    end = std::max(end, begin + program_.buffer(op_.inputs[i]).slot_bytes());
+  }
+  std::byte* end = address + program_.buffer(id).slot_bytes();
+  for (const auto& [input, input_end] : inputs) {
+    if (address < input) poison_bytes(address, std::min(input, end) - address);
+    address = std::min(std::max(address, input_end), end);
+  }
+  poison_bytes(address, end - address);
+}
+
+void MemoryGuard::watch(BufferId id, std::byte* address) {
   if (id == kNone) return;
   const Buffer& buffer = program_.buffer(id);
   const Buffer& root = program_.buffer(program_.root(id));
   open_memory(address, buffer.slot_bytes());
-  if (written) poison_bytes(address, buffer.slot_bytes());
   if (root.borrowed || buffer.view) return;  // its surroundings are another buffer's
   std::byte* end = arenas_.at(root.home) + root.offset_bytes.value() + root.bytes();
   const int64_t left = arenas_.at(root.home) + program_.arena_bytes.at(root.home) - end;

@@ -17,7 +17,8 @@ void poison_bytes(std::byte* begin, int64_t bytes);
 // Makes memory accessible again under the address sanitizer; nothing elsewhere.
 void open_memory(std::byte* begin, int64_t bytes);
 
-// Construct before an op runs, `check` after it. Poisons the outputs that the op writes and its workspace, fills the
+// Construct before an op runs, `check` after it. Poisons the outputs that the op writes, except where an input lies
+// inside them or around them, and its workspace, fills the
 // red zones of all operands, and under the address sanitizer closes every other byte of the arenas. `check` opens the
 // arenas and CHECKs the red zones: an op that wrote past its buffers is named.
 class MemoryGuard {
@@ -32,7 +33,9 @@ class MemoryGuard {
   };
 
   // `id` as the op names it; its memory in this call begins at `address`.
-  void watch(BufferId id, std::byte* address, bool written);
+  void watch(BufferId id, std::byte* address);
+  // Poisons what the op defines, and nothing that it reads.
+  void poison(BufferId id, std::byte* address, const CpuCall& call);
 
   const Program& program_;
   const Op& op_;

@@ -8,7 +8,7 @@ namespace centavo::testing {
 namespace {
 
 Forward of(const Shape& shard, int64_t ranks) {
-  return [=](Builder& b) { all_gather(b, b.parameter("shard", shard), "full", ranks); };
+  return [=](Builder& b) { all_gather(b, b.parameter("shard", shard), "full", Group{ranks}); };
 }
 
 TEST(AllGather, OneRankCopies) {
@@ -24,7 +24,7 @@ TEST(AllGather, OneRankCopies) {
 TEST(AllGather, InPlace) {
   const Forward forward = [](Builder& b) {
     const BufferId full = b.parameter("full", {1000});
-    all_gather(b, full, full, 1);
+    all_gather(b, full, full, Group{});
   };
   const Tensors in = {{"full", std::vector<double>(1000, 1.5)}};
   EXPECT_EQ(run_step(build(forward), in).at("full"), in.at("full"));

@@ -1,19 +1,23 @@
-// The sum over ranks, on every rank.
+// The sum over a group (ops/collective/group.h), on every member.
 //
-//   y = sum over ranks r of x of rank r      any shape and dtype; y as x
+//   y = sum over members k of x of member k      any shape; f64, f32, bf16, i32 or i64; y as x
 //
-// Aliasing: y may be x. Deterministic: every rank gets the same bits. On one rank y = x exactly. Cost: a ring sends
-// 2 (R - 1) / R of the bytes of x. Error: at most R - 1 roundings to the type of the sum. No gradient.
-// Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.
+// Every member sums one part (ops/collective/parts_exchange.h) as the tree of member_sum.h, in the accumulator, rounded
+// once; the parts are then gathered. So every member gets the same bits, those that reduce_scatter gives. Integers are
+// exact. Aliasing: y may be x. Of one member y = x exactly. Cost: a rank sends 2 (R - 1) / R of the bytes of x; scratch
+// of at most 1 MiB a member. Error: ceil(log2 R) roundings of the accumulator and one of the type. Errors: those of
+// Communicator::exchange. No gradient. Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for
+// clusters of workstations", 2009.
 #pragma once
 
+#include "base/communicator.h"
 #include "program/builder.h"
 
 namespace centavo {
 
-BufferId all_reduce(Builder& b, BufferId x, const Into& y, int64_t ranks);
+BufferId all_reduce(Builder& b, BufferId x, const Into& y, const Group& group);
 
-//   y = all_reduce(x) ranks
+//   y = all_reduce(x) ranks stride
 OpDef all_reduce_def();
 
 }  // namespace centavo

@@ -2,20 +2,20 @@
 
 #include <gtest/gtest.h>
 
-#include "ops/all_reduce/single_rank.h"
+#include "ops/collective/group.h"
 #include "tests/support/op_check.h"
 
 namespace centavo::testing {
 namespace {
 
 Forward of(const Shape& x, int64_t ranks) {
-  return [=](Builder& b) { all_reduce(b, b.parameter("x", x), "y", ranks); };
+  return [=](Builder& b) { all_reduce(b, b.parameter("x", x), "y", Group{ranks}); };
 }
 
 Forward in_place(const Shape& shape) {
   return [=](Builder& b) {
     const BufferId x = b.parameter("x", shape);
-    all_reduce(b, x, x, 1);
+    all_reduce(b, x, x, Group{});
   };
 }
 
@@ -45,9 +45,9 @@ TEST(AllReduce, Repeatable) { expect_repeatable(of({3, 1000}, 1), random_inputs(
 
 TEST(AllReduce, Rejects) { expect_shape_error(of({6}, 0), "ranks must be at least 1"); }
 
-TEST(AllReduceDeathTest, TheCpuKernelIsOfOneRank) {
+TEST(AllReduceDeathTest, SeveralMembersNeedACommunicator) {
   const Program program = build(of({8}, 2));
-  EXPECT_DEATH(single_rank_cpu(OpView(program, program.sections[0].ops[0]), {}), "the cpu machine has one rank");
+  EXPECT_DEATH(all_reduce_def().cpu(OpView(program, program.sections[0].ops[0]), {}), "nobody to talk to");
 }
 
 }  // namespace

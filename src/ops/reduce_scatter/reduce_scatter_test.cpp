@@ -8,13 +8,13 @@ namespace centavo::testing {
 namespace {
 
 Forward of(const Shape& full, int64_t ranks) {
-  return [=](Builder& b) { reduce_scatter(b, b.parameter("full", full), "shard", ranks); };
+  return [=](Builder& b) { reduce_scatter(b, b.parameter("full", full), "shard", Group{ranks}); };
 }
 
 Forward adding(int64_t n) {
   return [=](Builder& b) {
     const BufferId shard = b.parameter("shard", {n});
-    reduce_scatter(b, b.parameter("full", {n}), Into(shard, Bind::add), 1);
+    reduce_scatter(b, b.parameter("full", {n}), Into(shard, Bind::add), Group{});
   };
 }
 

@@ -1,0 +1,78 @@
+#include "base/between_ranks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/errors.h"
+
+namespace centavo {
+namespace {
+
+std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+std::span<std::byte> room_of(std::string& text) { return std::as_writable_bytes(std::span(text)); }
+
+// Sends `mine` to every other rank and receives theirs, which are as long as `all` says.
+void swap_with_all(Communicator& c, std::span<const std::byte> mine, std::span<const std::span<std::byte>> all) {
+  std::vector<Send> sends;
+  std::vector<Receive> receives;
+  for (int64_t peer = 0; peer < c.ranks(); ++peer) {
+    if (peer == c.rank()) continue;
+    sends.push_back({peer, mine});
+    receives.push_back({peer, all[static_cast<size_t>(peer)]});
+  }
+  c.exchange(sends, receives);
+}
+
+template <class T>
+std::vector<T> all_gather_values(Communicator& c, const T value) {
+  std::vector<T> values(static_cast<size_t>(c.ranks()), value);
+  std::vector<std::span<std::byte>> room;
+  for (T& slot : values) room.push_back(std::as_writable_bytes(std::span(&slot, 1)));
+  swap_with_all(c, std::as_bytes(std::span(&value, 1)), room);
+  return values;
+}
+
+double larger(double a, double b) { return std::isnan(a) || a > b ? a : b; }
+
+}  // namespace
+
+void barrier(Communicator& communicator) { all_gather_values(communicator, uint8_t{1}); }
+
+std::vector<std::string> all_gather_texts(Communicator& communicator, const std::string& text) {
+  const auto sizes = all_gather_values(communicator, static_cast<int64_t>(text.size()));
+  std::vector<std::string> texts;
+  for (const int64_t size : sizes) texts.emplace_back(static_cast<size_t>(size), '\0');
+  std::vector<std::span<std::byte>> room;
+  for (std::string& slot : texts) room.push_back(room_of(slot));
+  swap_with_all(communicator, bytes_of(text), room);
+  texts[static_cast<size_t>(communicator.rank())] = text;
+  return texts;
+}
+
+std::string broadcast_text(Communicator& communicator, const std::string& text, int64_t root) {
+  CHECK(root >= 0 && root < communicator.ranks(), "there is no rank {}", root);
+  return all_gather_texts(communicator, communicator.rank() == root ? text : "")[static_cast<size_t>(root)];
+}
+
+double sum_over_ranks(Communicator& communicator, double value) {
+  const auto values = all_gather_values(communicator, value);
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
+
+double max_over_ranks(Communicator& communicator, double value) {
+  const auto values = all_gather_values(communicator, value);
+  return std::accumulate(values.begin() + 1, values.end(), values[0], larger);
+}
+
+int64_t sum_over_ranks(Communicator& communicator, int64_t value) {
+  const auto values = all_gather_values(communicator, value);
+  return std::accumulate(values.begin(), values.end(), int64_t{0});
+}
+
+int64_t max_over_ranks(Communicator& communicator, int64_t value) {
+  return std::ranges::max(all_gather_values(communicator, value));
+}
+
+}  // namespace centavo
