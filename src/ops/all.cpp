@@ -8,6 +8,7 @@
 #include "ops/attention/attention.h"
 #include "ops/cast/cast.h"
 #include "ops/clip/clip.h"
+#include "ops/copy/copy.h"
 #include "ops/embedding/embedding.h"
 #include "ops/fill/fill.h"
 #include "ops/linear/linear.h"
@@ -37,7 +38,8 @@ OpTable all_ops() {
       adamw_def(),  //
       add_def(),          cast_def(),
       amax_def(),         quantize_def(),  //
-      fill_def(), tree_sum_def(), //
+      copy_def(),         fill_def(),
+      tree_sum_def(),  //
       advance_def(),      all_gather_def(),
       all_reduce_def(),   reduce_scatter_def(),  //
   });

@@ -71,8 +71,14 @@ class Sharder {
   Section* update() { return p_.find_section("update"); }
 
   ShardRule rule_of(const Buffer& unit) const {
-    if (unit.name.starts_with("vectors")) return c_.vectors;
-    return unit.name.starts_with("layers.") ? c_.layers : c_.outer;
+    const bool layer = unit.name.starts_with("layers.");
+    const ShardRule& rule = unit.name.starts_with("vectors") ? c_.vectors : layer ? c_.layers : c_.outer;
+    return {plain(rule.weights), plain(rule.gradients), plain(rule.states)};
+  }
+  // In a mesh of one axis a cut over the node is one over all, or none.
+  Cut plain(Cut cut) const {
+    if (cut != Cut::local) return cut;
+    return mesh_.local == 1 ? Cut::whole : mesh_.nodes == 1 ? Cut::all : Cut::local;
   }
 
   int64_t parts(Cut cut) const { return cut == Cut::whole ? 1 : cut == Cut::local ? mesh_.local : mesh_.ranks(); }
@@ -100,7 +106,6 @@ class Sharder {
     op.outputs = {{to, Bind::write}};
     op.attributes = {{"ranks", axis.ranks}, {"stride", axis.stride}};
     op.stage = stage;
-    op.lane = op.kind == "all_gather" ? Lane::gather : Lane::reduce;
     op.layer = layer;
     return op;
   }
@@ -398,7 +403,7 @@ class Sharder {
       if (op.kind == "sqnorm" && p_.buffer(op.outputs[0].buffer).name == squares) op.inputs[0] = part.gradient;
       if (op.kind != "tree_sum" || p_.buffer(op.outputs[0].buffer).name != sum) continue;
       op.inputs[0] = all;
-      const int64_t apart = part.cut == Cut::local ? mesh_.nodes : 1;
+      const int64_t apart = part.cut == Cut::whole ? 0 : part.cut == Cut::local ? mesh_.nodes : 1;
       op.attributes = tree_sum_attributes(
           {.parts = parts(part.cut), .stride = apart * blocks, .begin = begin, .count = part.blocks});
     }

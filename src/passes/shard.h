@@ -25,6 +25,7 @@
 //     happens in every micro-batch and the shard is the sum over micro-batches; else the rank sums its micro-batches
 //     in place and the reduction has stage `update`;
 //   * norms, AdamW and states work on a rank's own part; where weights are whole, they are gathered in place behind it.
+// Ops are issued in lane `compute`; passes/schedule.h gives gathers and reductions lanes of their own.
 // Gathers and reductions read and write where the computation reads and writes: no copy in or out. Loss and token count
 // are summed over ranks; partial norms are gathered, so that every rank clips alike.
 //

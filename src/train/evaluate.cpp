@@ -31,8 +31,7 @@ double Score::bits_per_byte() const { return nats / std::numbers::ln2 / static_c
 Evaluator::Evaluator(const OpTable& ops, const ModelDirectory& model, const Options& options) : options_(options) {
   const ModelConfig& config = model.config.model;
   CHECK(options.seq_len >= 1 && options.seq_len <= config.max_position_embeddings, "seq_len {}", options.seq_len);
-  const Inference inference{
-      .precision = model.precision, .threads = CpuMachine::thread_count(options.threads), .borrowed = {}};
+  const Inference inference{.precision = model.precision, .worker = CpuMachine::thread_count(options.threads)};
   const BatchShape batch{
       .sequences = options.batch, .seq_len = options.seq_len, .max_docs = options.batch * options.seq_len};
   Program program = evaluation_program(ops, config, inference, batch, kLossChunk);

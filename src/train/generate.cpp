@@ -67,7 +67,8 @@ Generator::Generator(const OpTable& ops, const ModelConfig& model, const std::st
                      const Options& options)
     : max_len_(options.max_len), chunk_(std::min(kPrefillChunk, options.max_len)) {
   CHECK(max_len_ >= 1 && max_len_ <= model.max_position_embeddings, "{} positions", max_len_);
-  Inference inference{.precision = precision, .threads = CpuMachine::thread_count(options.threads), .borrowed = {}};
+  Inference inference{.precision = precision, .worker = CpuMachine::thread_count(options.threads)};
+  inference.in_units = weights != nullptr;
   if (weights != nullptr) inference.borrowed = {BufferKind::parameter};
   decode_ = machine_for(ops, decoding_program(ops, model, inference, 1, max_len_),
                         {.threads = options.threads, .debug = false, .lender = weights});

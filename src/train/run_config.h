@@ -33,6 +33,9 @@ struct RunConfig {
   int64_t max_steps = 0;
   int64_t loss_chunk = 1024;
 
+  std::string shard = "ddp";
+  std::string grad_sum = "chain";
+
   double learning_rate = 0;
   std::string schedule = "cosine";
   int64_t warmup_steps = 0;

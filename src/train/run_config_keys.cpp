@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "base/nearest.h"
+#include "passes/shard.h"
 #include "train/schedule.h"
 
 namespace centavo {
@@ -57,9 +58,21 @@ std::vector<Key> make_keys() {
        {}},
       {"seq_len", &R::seq_len, kRequired, kSize, "tokens per sequence", {}},
       {"micro_batch", &R::micro_batch, kRequired, kSize, "sequences per micro-batch", {}},
-      {"grad_accum_steps", &R::grad_accum_steps, kOptional, kSize, "micro-batches per step", {}},
+      {"grad_accum_steps",
+       &R::grad_accum_steps,
+       kOptional,
+       kSize,
+       "micro-batches per step, shared out over the ranks",
+       {}},
       {"max_steps", &R::max_steps, kRequired, kCount, "optimizer steps of the whole run", {}},
       {"loss_chunk", &R::loss_chunk, kOptional, kSize, "tokens whose logits are held at a time", {}},
+      {"shard", &R::shard, kOptional, shard_rule_names(), "what ranks cut of weights, gradients and states", {}},
+      {"grad_sum",
+       &R::grad_sum,
+       kOptional,
+       Choices{"chain", "tree"},
+       "tree: the same bits on 1, 2, 4, … ranks, for more memory and time",
+       {}},
       {"learning_rate", &R::learning_rate, kRequired, kNotNegative, "the highest rate of the schedule", {}},
       {"schedule", &R::schedule, kOptional, decay_names(), "how the rate falls after the warm-up", {}},
       {"warmup_steps", &R::warmup_steps, kOptional, kCountOrNone, "steps in which the rate rises from 0", {}},

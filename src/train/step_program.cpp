@@ -24,47 +24,67 @@ BatchShape packed_batch(const RunConfig& c, int64_t slots) {
   return {.sequences = c.micro_batch, .seq_len = c.seq_len, .max_docs = c.micro_batch * c.seq_len, .slots = slots};
 }
 
-std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, int threads) {
-  const BatchShape batch = packed_batch(c, token_slots(c));
+GradSum grad_sum_of(const RunConfig& c) { return c.grad_sum == "tree" ? GradSum::tree : GradSum::chain; }
+
+// Partial sums of a tree wait in f32, whatever the gradients are.
+PrecisionPolicy training_policy(const RunConfig& c) {
+  PrecisionPolicy policy = precision_policy(c.precision);
+  if (grad_sum_of(c) == GradSum::tree) policy.gradient = accumulator_of(policy.gradient);
+  return policy;
+}
+
+std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, const Worker& worker) {
+  const int64_t ranks = worker.mesh.ranks();
+  const BatchShape batch = packed_batch(c, token_slots(c, ranks));
+  const GradSum grad_sum = grad_sum_of(c);
+  const ShardChoice cuts = shard_choice(c.shard, worker.mesh, worker.rank, grad_sum);
   const OptimizerSettings optimizer{c.beta1, c.beta2, c.eps, c.weight_decay, c.clip_norm};
-  const auto policy = [&c] { return precision_policy(c.precision); };
   return {
       {"forward", [&, batch](Program) { return training_forward(ops, c.model, batch, c.loss_chunk); }},
       {"differentiate", [&](Program p) { return differentiate(std::move(p), ops); }},
       {"units", [](Program p) { return units(std::move(p)); }},
       {"optimize", [&, optimizer](Program p) { return optimize(std::move(p), ops, optimizer); }},
-      {"precision", [&, policy](Program p) { return precision(std::move(p), ops, policy()); }},
-      {"sections", [&](Program p) { return sections(std::move(p), ops, c.grad_accum_steps); }},
-      {"workspaces", [&, threads](Program p) { return add_cpu_workspaces(std::move(p), ops, {threads}); }},
+      {"precision", [&](Program p) { return precision(std::move(p), ops, training_policy(c)); }},
+      {"shard", [&, cuts](Program p) { return shard(std::move(p), ops, cuts); }},
+      {"sections",
+       [&, ranks, grad_sum](Program p) { return sections(std::move(p), ops, micro_batches_of(c, ranks), grad_sum); }},
+      {"workspaces", [&](Program p) { return add_cpu_workspaces(std::move(p), ops, {worker.threads}); }},
       {"place", [](Program p) { return place(std::move(p)); }},
   };
 }
 
 Program placed_for(const Inference& inference, const OpTable& ops, Program program) {
-  // Weights that are another machine's lie as they lie there.
-  if (inference.borrowed.contains(BufferKind::parameter)) program = units(std::move(program));
+  if (inference.in_units) program = units(std::move(program));
   program = precision(std::move(program), ops, precision_policy(inference.precision));
-  program = add_cpu_workspaces(std::move(program), ops, {inference.threads});
+  if (inference.in_units) {
+    const Worker& worker = inference.worker;
+    program = shard(std::move(program), ops, shard_choice(inference.shard, worker.mesh, worker.rank, GradSum::chain));
+  }
+  program = add_cpu_workspaces(std::move(program), ops, {inference.worker.threads});
   return place(std::move(program), {.red_zone_bytes = 0, .borrow = inference.borrowed});
 }
 
 }  // namespace
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names = {"forward",   "differentiate", "units",      "optimize",
-                                                 "precision", "sections",      "workspaces", "place"};
+  static const std::vector<std::string> names = {"forward", "differentiate", "units",      "optimize", "precision",
+                                                 "shard",   "sections",      "workspaces", "place"};
   return names;
 }
 
-int64_t token_slots(const RunConfig& config) { return 2 * config.grad_accum_steps; }
+int64_t micro_batches_of(const RunConfig& config, int64_t ranks) {
+  return (config.grad_accum_steps + ranks - 1) / ranks;
+}
 
-Program training_program(const OpTable& ops, const RunConfig& config, int threads, const std::string& last) {
+int64_t token_slots(const RunConfig& config, int64_t ranks) { return 2 * micro_batches_of(config, ranks); }
+
+Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker, const std::string& last) {
   if (std::ranges::find(pass_names(), last) == pass_names().end()) {
     user_error("there is no pass '{}'; the passes are {}{}", last, fmt::join(pass_names(), ", "),
                did_you_mean(last, pass_names()));
   }
   Program program;
-  for (const NamedPass& pass : training_passes(ops, config, threads)) {
+  for (const NamedPass& pass : training_passes(ops, config, worker)) {
     program = pass.run(std::move(program));
     if (pass.name == last) break;
   }
@@ -76,9 +96,9 @@ Program evaluation_program(const OpTable& ops, const ModelConfig& model, const I
   return placed_for(inference, ops, evaluation(ops, model, batch, loss_chunk));
 }
 
-Program validation_program(const OpTable& ops, const RunConfig& c, int threads) {
-  return evaluation_program(ops, c.model, {c.precision, threads, {BufferKind::parameter}}, packed_batch(c, 1),
-                            c.loss_chunk);
+Program validation_program(const OpTable& ops, const RunConfig& c, const Worker& worker) {
+  return evaluation_program(ops, c.model, {c.precision, worker, true, c.shard, {BufferKind::parameter}},
+                            packed_batch(c, 1), c.loss_chunk);
 }
 
 Program decoding_program(const OpTable& ops, const ModelConfig& model, const Inference& inference, int64_t new_tokens,

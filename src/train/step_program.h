@@ -6,24 +6,42 @@
 #include <vector>
 
 #include "model/programs.h"
+#include "passes/shard.h"
 #include "program/op_table.h"
 #include "program/program.h"
 #include "train/run_config.h"
 
 namespace centavo {
 
+// The process that a program is for: its threads, and its place among the ranks of a run.
+struct Worker {
+  Worker(int thread_count) : threads(thread_count) {}  // NOLINT: a world of one
+  Worker(int thread_count, const Mesh& of_ranks, int64_t own_rank)
+      : threads(thread_count), mesh(of_ranks), rank(own_rank) {}
+
+  int threads = 1;
+  Mesh mesh;
+  int64_t rank = 0;
+};
+
 // The passes of docs/decisions/0003-passes.md, in order.
 const std::vector<std::string>& pass_names();
 
-// The training step after the pass `last`; throws UserError for an unknown pass. Up to `sections` the text does not
-// depend on the machine; `threads` sizes the workspaces.
-Program training_program(const OpTable& ops, const RunConfig& config, int threads, const std::string& last = "place");
+// The training step after the pass `last`; throws UserError for an unknown pass. Up to `precision` the text depends on
+// the run alone, up to `sections` not on the machine either; `threads` sizes the workspaces.
+Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker,
+                         const std::string& last = "place");
+
+// Micro-batches of a step that one of `ranks` ranks computes; the last ones may be empty on some.
+int64_t micro_batches_of(const RunConfig& config, int64_t ranks);
 
 // How a model runs outside training.
 struct Inference {
   std::string precision = "fp32";
-  int threads = 1;                // sizes the workspaces
-  std::set<BufferKind> borrowed;  // kinds whose memory is another machine's: its parameters, its caches
+  Worker worker = 1;
+  bool in_units = false;  // weights lie as a training program lays them (passes/units.h), cut as `shard` says
+  std::string shard = "ddp";
+  std::set<BufferKind> borrowed = {};  // kinds whose memory is another machine's: its parameters, its caches
 };
 
 // Loss and count of one batch; `loss_chunk` tokens have their logits held at a time.
@@ -31,13 +49,13 @@ Program evaluation_program(const OpTable& ops, const ModelConfig& model, const I
                            const BatchShape& batch, int64_t loss_chunk);
 
 // The same for a batch of the run's validation; the parameters are the training program's.
-Program validation_program(const OpTable& ops, const RunConfig& config, int threads);
+Program validation_program(const OpTable& ops, const RunConfig& config, const Worker& worker);
 
 // Logits of up to `new_tokens` tokens of one sequence, with caches of `max_len` positions.
 Program decoding_program(const OpTable& ops, const ModelConfig& model, const Inference& inference, int64_t new_tokens,
                          int64_t max_len);
 
-// Micro-batches the token rings hold: those of this step and of the next.
-int64_t token_slots(const RunConfig& config);
+// Micro-batches the token rings of a rank hold: those of this step and of the next.
+int64_t token_slots(const RunConfig& config, int64_t ranks = 1);
 
 }  // namespace centavo

@@ -16,6 +16,11 @@ void TokenFeed::training(Machine& machine, int64_t index, int64_t slot) {
   upload(machine, slot);
 }
 
+void TokenFeed::nothing(Machine& machine, int64_t slot) {
+  for (Window& window : windows_) window = {};
+  upload(machine, slot);
+}
+
 int64_t TokenFeed::validation(Machine& machine, int64_t batch, int64_t windows) {
   const auto sequences = static_cast<int64_t>(windows_.size());
   for (int64_t s = 0; s < sequences; ++s) {

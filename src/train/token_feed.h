@@ -17,6 +17,8 @@ class TokenFeed {
 
   // Micro-batch `index`, counted from the run's start: samples index * sequences and on.
   void training(Machine& machine, int64_t index, int64_t slot);
+  // A micro-batch without targets, for a rank that has nothing to do.
+  void nothing(Machine& machine, int64_t slot);
 
   // Windows that cover the validation split; 0 without one.
   int64_t validation_windows() const { return validation_ ? validation_->windows() : 0; }

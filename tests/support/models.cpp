@@ -23,14 +23,16 @@ const OpTable& test_ops() {
 }
 
 std::unique_ptr<CpuMachine> machine_for(Program program, const MachineOptions& options) {
-  program = add_cpu_workspaces(std::move(program), test_ops(), {options.threads});
+  program = add_cpu_workspaces(std::move(program), test_ops(), CpuTraits{options.threads, options.communicator});
   program = place(
       std::move(program),
       {.red_zone_bytes = options.debug ? kRedZoneBytes : 0, .borrow = {}, .share_addresses = options.share_addresses});
   verify(program, test_ops());
-  return std::make_unique<CpuMachine>(
-      std::move(program), test_ops(),
-      CpuMachine::Options{.threads = options.threads, .debug = options.debug, .lender = options.lender});
+  return std::make_unique<CpuMachine>(std::move(program), test_ops(),
+                                      CpuMachine::Options{.threads = options.threads,
+                                                          .debug = options.debug,
+                                                          .lender = options.lender,
+                                                          .communicator = options.communicator});
 }
 
 ModelConfig golden_model(bool tied, int64_t sliding_window) {

@@ -20,6 +20,7 @@ struct MachineOptions {
   bool debug = true;
   bool share_addresses = true;
   CpuMachine* lender = nullptr;
+  Communicator* communicator = nullptr;
 };
 std::unique_ptr<CpuMachine> machine_for(Program program, const MachineOptions& options = {});
 
