@@ -336,8 +336,7 @@ class Verifier {
   };
 
   void check_placement(const Order& order) {
-    std::unordered_map<BufferId, std::vector<Life>> lives;
-    for (Life& life : lifetimes(p_, order)) lives[life.root].push_back(std::move(life));
+    const auto lives = spans(p_, order);
     for (const auto& [home, arena_bytes] : p_.arena_bytes) {
       std::vector<Placed> placed;
       for (size_t i = 0; i < p_.buffers.size(); ++i) check_place(static_cast<BufferId>(i), home, arena_bytes, placed);
@@ -360,18 +359,13 @@ class Verifier {
     placed.push_back({id, *b.offset_bytes, *b.offset_bytes + b.bytes()});
   }
 
-  void check_sharing(const Order& order, const std::unordered_map<BufferId, std::vector<Life>>& lives, BufferId a,
+  void check_sharing(const Order& order, const std::unordered_map<BufferId, std::vector<Span>>& lives, BufferId a,
                      BufferId b) {
     const auto fail_sharing = [&] {
       user_error("buffers {} and {} share an address while both are alive", p_.buffer(a).name, p_.buffer(b).name);
     };
     if (always_alive(p_.buffer(a)) || always_alive(p_.buffer(b))) fail_sharing();
-    if (!lives.contains(a) || !lives.contains(b)) return;
-    for (const Life& x : lives.at(a)) {
-      for (const Life& y : lives.at(b)) {
-        if (!before(order, x, y) && !before(order, y, x)) fail_sharing();
-      }
-    }
+    if (lives.contains(a) && lives.contains(b) && centavo::overlap(order, lives.at(a), lives.at(b))) fail_sharing();
   }
 
   const Program& p_;
