@@ -63,7 +63,7 @@ struct RecomputeChoice {
 // "none", "cheap", "attention" or "full"; throws UserError.
 RecomputeChoice recompute_choice(const std::string& name);
 
-// Program with one micro-batch in section `micro`, forward before backward.
+// The program must have a section `micro`; what counts as backward is every op of another stage than forward.
 Program recompute(Program program, const OpTable& ops, const RecomputeChoice& choice);
 
 struct RecomputeStep {

@@ -31,7 +31,7 @@ Replays::Replays(const Program& program, const OpTable& ops, const Section& micr
     : program_(program), micro_(micro), tensors_(program.buffers.size()), forms_(micro.ops.size(), Form::none) {
   for (size_t i = 0; i < micro.ops.size(); ++i) note_accesses(i);
   for (const Op& op : micro.ops) {
-    if (op.stage == Stage::forward) candidates_.push_back(candidate(ops, op, rates));
+    candidates_.push_back(op.stage == Stage::forward ? candidate(ops, op, rates) : Candidate{});
   }
   for (const Op& op : micro.ops) {
     if (op.stage != Stage::forward) note_backward_reads(op);
@@ -94,10 +94,10 @@ void Replays::note_accesses(size_t op) {
     const bool writes = access.mode != Access::read;
     const bool whole = access.buffer == access.root;  // values behind views are not followed
     const bool orderly =
-        always_alive(program_.buffer(access.root)) ? !writes : whole && (!writes || (forward && !t.read_forward));
+        always_alive(program_.buffer(access.root)) ? !writes : whole && (!writes || (forward && !t.read));
     t.steady = t.steady && orderly;
     if (forward && writes) t.producers.push_back(op);
-    if (forward && !writes) t.read_forward = true;
+    t.read = t.read || !writes;
   }
 }
 
@@ -112,7 +112,9 @@ void Replays::note_backward_reads(const Op& op) {
 
 Replays::Candidate Replays::candidate(const OpTable& ops, const Op& op, const MachineRates& rates) const {
   const OpDef& def = ops.at(op.kind);
-  Candidate c{.replayable = op.layer >= 0 && op.lane == Lane::compute && !def.collective,
+  const bool in_place = std::ranges::any_of(
+      op.outputs, [&](const Output& o) { return std::ranges::find(op.inputs, o.buffer) != op.inputs.end(); });
+  Candidate c{.replayable = op.layer >= 0 && op.lane == Lane::compute && !def.collective && !in_place,
               .work = work_of(def),
               .layer = op.layer,
               .short_form = def.short_replay == nullptr ? std::nullopt : def.short_replay(op),

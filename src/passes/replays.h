@@ -27,7 +27,7 @@ class Replays {
     double us = 0;
   };
 
-  // `micro`: forward ops, then all others. Program and section must outlive this.
+  // Program and section must outlive this.
   Replays(const Program& program, const OpTable& ops, const Section& micro, const MachineRates& rates);
 
   // Tensors kept that replays might give back, in the order of the program.
@@ -46,7 +46,7 @@ class Replays {
   const Op& in_form(size_t op, Form form) const;
 
  private:
-  struct Candidate {  // a forward op
+  struct Candidate {  // an op; only forward ops can be replayed
     bool replayable = false;
     Work work = Work::light;
     int32_t layer = -1;
@@ -58,7 +58,7 @@ class Replays {
   struct Tensor {  // a root buffer
     std::vector<size_t> producers;
     bool steady = true;  // one value: forward producers come first, then only readers
-    bool read_forward = false;
+    bool read = false;
     bool pinned = false;  // the backward, or a replay, of another layer reads it
     bool alive = false;
   };
