@@ -92,7 +92,7 @@ std::string ops_text(const Section& micro, const Step& step) {
 std::string why_kept(const Replays& replays, const Section& micro, BufferId id) {
   if (replays.layer_of(id) < 0) return "made outside the layers";
   const auto step = replays.step_for(id, Work::product);
-  if (!step) return "its layer starts from it";
+  if (!step) return "nothing else in its layer gives it back";
   return fmt::format("costs {}, {:.1f} us", ops_text(micro, *step), step->us);
 }
 
@@ -122,7 +122,7 @@ std::vector<RecomputeStep> recompute_ladder(const Program& program, const OpTabl
   const Section& micro = micro_of(program);
   Replays replays(program, ops, micro, rates);
   std::vector<RecomputeStep> ladder;
-  for (const Step& step : take_best(replays, micro.ops.size())) {
+  for (const Step& step : take_best(replays, program.buffers.size())) {
     const std::string& name = program.buffer(step.tensor).name;
     ladder.push_back({name, kind_of(name, replays.layer_of(step.tensor)), step.bytes, step.us});
   }
@@ -138,9 +138,13 @@ std::vector<RecomputeRow> recompute_report(const Program& program, const OpTable
     const auto found = std::ranges::find(rows, kind, &RecomputeRow::kind);
     return found != rows.end() ? *found : rows.emplace_back(RecomputeRow{.kind = kind, .why = ""});
   };
-  const std::vector<Step> steps = take_steps(replays, choice);
+  std::vector<BufferId> alive;
   for (size_t i = 0; i < program.buffers.size(); ++i) {
-    const auto id = static_cast<BufferId>(i);
+    if (replays.alive(static_cast<BufferId>(i))) alive.push_back(static_cast<BufferId>(i));
+  }
+  for (const BufferId id : alive) row(id);  // in the order of the program
+  const std::vector<Step> steps = take_steps(replays, choice);
+  for (const BufferId id : alive) {
     if (!replays.alive(id)) continue;
     row(id).kept += 1;
     row(id).bytes_kept += align_up(program.buffer(id).bytes());
@@ -162,7 +166,7 @@ std::vector<RecomputeRow> recompute_report(const Program& program, const OpTable
 std::string recompute_table(const std::vector<RecomputeRow>& rows) {
   std::string table;
   for (const RecomputeRow& r : rows) {
-    table += fmt::format("\n  {:<26} kept {:>3} ({:>12} bytes)  replayed {:>3} ({:>12} bytes, {:>8.1f} us)  {}", r.kind,
+    table += fmt::format("\n  {:<26} {:>3} kept {:>13} bytes, {:>3} replayed {:>13} bytes {:>9.1f} us  {}", r.kind,
                          r.kept, r.bytes_kept, r.replayed, r.bytes_saved, r.us, r.why);
   }
   return table;
