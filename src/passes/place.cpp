@@ -15,14 +15,11 @@ struct Block {
   BufferId id = kNone;
   int64_t bytes = 0;
   int64_t offset = 0;
-  std::vector<Life> lives;  // none: always alive
+  std::vector<Span> lives;  // none: always alive
 };
 
 bool overlap_in_time(const Order& order, const Block& a, const Block& b) {
-  if (a.lives.empty() || b.lives.empty()) return true;
-  return std::ranges::any_of(a.lives, [&](const Life& x) {
-    return std::ranges::any_of(b.lives, [&](const Life& y) { return !before(order, x, y) && !before(order, y, x); });
-  });
+  return a.lives.empty() || b.lives.empty() || overlap(order, a.lives, b.lives);
 }
 
 // The lowest offset where `block` fits between the placed blocks that live at the same time.
@@ -41,10 +38,8 @@ int64_t lowest_offset(const Order& order, const Block& block, const std::vector<
 }
 
 std::vector<Block> blocks_of(const Program& program, const Order& order, const PlaceOptions& options, Home home) {
-  std::unordered_map<BufferId, std::vector<Life>> lives;
-  if (options.share_addresses) {
-    for (Life& life : lifetimes(program, order)) lives[life.root].push_back(std::move(life));
-  }
+  std::unordered_map<BufferId, std::vector<Span>> lives;
+  if (options.share_addresses) lives = spans(program, order);
   std::vector<Block> blocks;
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     const Buffer& b = program.buffers[i];

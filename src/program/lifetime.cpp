@@ -69,12 +69,40 @@ std::vector<int> frontier(const Order& order, Iterator begin, Iterator end) {
 
 }  // namespace
 
-bool before(const Order& order, const Life& a, const Life& b) {
-  if (a.instances.back() >= b.instances.front()) return false;
-  const auto last = frontier(order, a.instances.rbegin(), a.instances.rend());
-  const auto first = frontier(order, b.instances.begin(), b.instances.end());
+Span span_of(const Order& order, const Life& life) {
+  const auto call_of = [&](int i) { return order.timeline()[static_cast<size_t>(i)].call; };
+  const int first = life.instances.front();
+  const int last = life.instances.back();
+  return {first,
+          last,
+          call_of(first),
+          call_of(last),
+          frontier(order, life.instances.begin(), life.instances.end()),
+          frontier(order, life.instances.rbegin(), life.instances.rend())};
+}
+
+bool before(const Order& order, const Span& a, const Span& b) {
+  if (a.last >= b.first) return false;
+  if (a.last_call < b.first_call) return true;
   return std::ranges::all_of(
-      last, [&](int i) { return std::ranges::all_of(first, [&](int j) { return order.before(i, j); }); });
+      a.ends, [&](int i) { return std::ranges::all_of(b.begins, [&](int j) { return order.before(i, j); }); });
+}
+
+bool overlap(const Order& order, const std::vector<Span>& a, const std::vector<Span>& b) {
+  size_t from = 0;  // lives of `b` before it ended in calls before those of `x` and of all that follow
+  for (const Span& x : a) {
+    while (from < b.size() && b[from].last_call < x.first_call) ++from;
+    for (size_t i = from; i < b.size() && b[i].first_call <= x.last_call; ++i) {
+      if (!before(order, x, b[i]) && !before(order, b[i], x)) return true;
+    }
+  }
+  return false;
+}
+
+std::unordered_map<BufferId, std::vector<Span>> spans(const Program& program, const Order& order) {
+  std::unordered_map<BufferId, std::vector<Span>> result;
+  for (const Life& life : lifetimes(program, order)) result[life.root].push_back(span_of(order, life));
+  return result;
 }
 
 }  // namespace centavo

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -125,6 +126,9 @@ struct OpDef {
   void (*gradient)(Gradients&, const Op& op) = nullptr;
   // Its backward computes the forward's outputs as well, so `differentiate` drops the forward op.
   bool backward_replaces_forward = false;
+  // A shorter op that computes some outputs of `original` from its other outputs, bit for bit, writing nothing else;
+  // nothing when this call has no such form. A replay may take it (passes/recompute.h).
+  std::optional<Op> (*short_replay)(const Op& original) = nullptr;
   // Ranks talk to each other: all such ops of a rank stand in one order.
   bool collective = false;
   Cost (*cost)(const OpView&) = nullptr;

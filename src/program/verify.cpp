@@ -90,10 +90,16 @@ class Verifier {
     const auto original = seen.find(op.logical);
     if (original == seen.end()) fail(section, op, "it replays %{}, which does not stand above it", op.logical);
     const Op& first = *original->second;
-    if (first.kind != op.kind || first.attributes != op.attributes || first.inputs != op.inputs ||
-        first.outputs != op.outputs) {
-      fail(section, op, "it replays %{}, which is not the same op", op.logical);
+    if (computes_the_same(first, op)) return;
+    const auto shorter = ops_.at(op.kind).short_replay;
+    const std::optional<Op> short_form = shorter == nullptr || first.kind != op.kind ? std::nullopt : shorter(first);
+    if (!short_form || !computes_the_same(*short_form, op)) {
+      fail(section, op, "it replays %{}, which is neither the same op nor has it as its short form", op.logical);
     }
+  }
+
+  static bool computes_the_same(const Op& a, const Op& b) {
+    return a.kind == b.kind && a.attributes == b.attributes && a.inputs == b.inputs && a.outputs == b.outputs;
   }
 
   void check_op(const Section& section, const Op& op) {
@@ -350,8 +356,7 @@ class Verifier {
   };
 
   void check_placement(const Order& order) {
-    std::unordered_map<BufferId, std::vector<Life>> lives;
-    for (Life& life : lifetimes(p_, order)) lives[life.root].push_back(std::move(life));
+    const auto lives = spans(p_, order);
     for (const auto& [home, arena_bytes] : p_.arena_bytes) {
       std::vector<Placed> placed;
       for (size_t i = 0; i < p_.buffers.size(); ++i) check_place(static_cast<BufferId>(i), home, arena_bytes, placed);
@@ -374,18 +379,13 @@ class Verifier {
     placed.push_back({id, *b.offset_bytes, *b.offset_bytes + b.bytes()});
   }
 
-  void check_sharing(const Order& order, const std::unordered_map<BufferId, std::vector<Life>>& lives, BufferId a,
+  void check_sharing(const Order& order, const std::unordered_map<BufferId, std::vector<Span>>& lives, BufferId a,
                      BufferId b) {
     const auto fail_sharing = [&] {
       user_error("buffers {} and {} share an address while both are alive", p_.buffer(a).name, p_.buffer(b).name);
     };
     if (always_alive(p_.buffer(a)) || always_alive(p_.buffer(b))) fail_sharing();
-    if (!lives.contains(a) || !lives.contains(b)) return;
-    for (const Life& x : lives.at(a)) {
-      for (const Life& y : lives.at(b)) {
-        if (!before(order, x, y) && !before(order, y, x)) fail_sharing();
-      }
-    }
+    if (lives.contains(a) && lives.contains(b) && centavo::overlap(order, lives.at(a), lives.at(b))) fail_sharing();
   }
 
   const Program& p_;

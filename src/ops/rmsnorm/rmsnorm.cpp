@@ -53,6 +53,16 @@ Cost grad_cost(const OpView& v) {
   return {.flops = 11.0 * static_cast<double>(v.input(0).elements()), .bytes = operand_bytes(v)};
 }
 
+// h, rstd = rmsnorm(sum, _, weight)
+std::optional<Op> short_replay(const Op& original) {
+  if (original.outputs.size() <= kSum || original.outputs[kSum].buffer == kNone) return std::nullopt;
+  Op op = original;
+  op.inputs[kX] = original.outputs[kSum].buffer;
+  op.inputs[kDelta] = kNone;
+  op.outputs.resize(kSum);
+  return op;
+}
+
 }  // namespace
 
 RmsNormed rmsnorm(Builder& b, const std::string& name, BufferId x, BufferId delta, BufferId weight, double eps) {
@@ -68,6 +78,7 @@ OpDef rmsnorm_def() {
           .attributes = {{"eps", AttributeSpec::real}},
           .shapes = shapes,
           .gradient = gradient,
+          .short_replay = short_replay,
           .cost = cost,
           .cpu = rmsnorm_cpu};
 }

@@ -7,6 +7,9 @@
 // x, delta [N, C] T, weight [C] T. `sum` is rounded to T before it is used, so the norm of the written sum is what
 // is computed. Statistics and products are carried in the accumulator of T and rounded once.
 //
+// Short replay: h and rstd again from the written `sum`, as the norm of x = sum without a delta. Since the statistic is
+// that of the rounded sum, the bits are the same.
+//
 // Backward, with g = dh * weight and xhat = sum * rstd:
 //   dx      = dsum + rstd * (g - xhat * mean(g * xhat))   [N, C]  T   (dsum: gradient of `sum` from elsewhere)
 //   dweight = sum over rows of dh * xhat                  [C]     gradient

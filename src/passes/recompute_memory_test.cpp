@@ -1,0 +1,189 @@
+// What recompute saves, by the only measure that counts: the placed arena.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "program/lifetime.h"
+#include "program/verify.h"
+#include "tests/support/recompute_setting.h"
+
+namespace centavo::testing {
+namespace {
+
+using Mode = RecomputeChoice::Mode;
+
+Setting llama(int64_t layers, int64_t hidden = 64, int64_t seq_len = 64) {
+  Setting s{.name = "llama", .model = {}, .batch = {.sequences = 2, .seq_len = seq_len, .slots = 4}};
+  s.model.vocab_size = 256;
+  s.model.hidden_size = hidden;
+  s.model.intermediate_size = hidden * 43 / 16;
+  s.model.num_hidden_layers = layers;
+  s.model.num_attention_heads = s.model.num_key_value_heads = 4;
+  s.model.head_dim = hidden / 4;
+  s.model.tie_word_embeddings = true;
+  return s;
+}
+
+// Of a step of two micro-batches: in the second every gradient is alive from beginning to end, as persistent buffers
+// and streams are; what the arena holds besides are activations and scratch.
+int64_t activation_bytes(const Program& p) {
+  int64_t bytes = p.arena_bytes.at(Home::device);
+  for (const Buffer& b : p.buffers) {
+    const bool throughout = always_alive(b) || b.kind == BufferKind::gradient;
+    if (throughout && !b.view) bytes -= align_up(b.bytes());
+  }
+  return bytes;
+}
+
+TEST(RecomputeMemory, FullSavesMostActivations) {
+  const Program plain = before_recompute(llama(12));
+  const auto bytes_with = [&](const std::string& mode) {
+    const Program p = placed(recompute(plain, test_ops(), recompute_choice(mode)), 2);
+    verify(p, test_ops());
+    return activation_bytes(p);
+  };
+  const int64_t none = bytes_with("none");
+  int64_t before = none;
+  for (const char* mode : {"cheap", "attention", "full"}) {
+    const int64_t bytes = bytes_with(mode);
+    fmt::print("{:<10} {:>9} of {:>9} activation bytes, {:.1f} % saved{}\n", mode, bytes, none,
+               100.0 * static_cast<double>(none - bytes) / static_cast<double>(none),
+               recompute_table(recompute_report(plain, test_ops(), recompute_choice(mode))));
+    EXPECT_LT(bytes, before) << mode;
+    before = bytes;
+  }
+  EXPECT_LE(bytes_with("full"), none / 5);
+}
+
+// Without shared addresses a replay saves nothing and costs no byte but its own workspace.
+TEST(RecomputeMemory, WithoutSharingNothingIsSaved) {
+  const Program plain = before_recompute(llama(2));
+  const Program full = recompute(plain, test_ops(), recompute_choice("full"));
+  EXPECT_EQ(full.buffers, plain.buffers);
+  EXPECT_GE(placed(full, 1, false).arena_bytes.at(Home::device), placed(plain, 1, false).arena_bytes.at(Home::device));
+}
+
+// Arena by number of steps. Each step lowers it, but for two things. A step in the last layer frees what its backward
+// needs again at the peak. And once only inputs of layers live across the border, the peak is the working set of one
+// layer, and the order in which `place` sees sizes decides over single tensors: at most one percent.
+TEST(RecomputeMemory, TheLadderMeetsEveryBudget) {
+  const Program plain = before_recompute(llama(12));
+  const auto ladder = recompute_ladder(plain, test_ops());
+  std::vector<int64_t> bytes;
+  for (size_t n = 0; n <= ladder.size(); ++n) {
+    const Program p = placed(recompute(plain, test_ops(), steps(n)), 2);
+    verify(p, test_ops());
+    bytes.push_back(activation_bytes(p));
+    if (n == 0) continue;
+    const std::string layer = ladder[n - 1].tensor.substr(0, std::strlen("layers.11."));
+    const bool at_the_border = layer != "layers.11." && !ladder[n - 1].tensor.ends_with("mlp_norm.sum");
+    if (at_the_border) {
+      EXPECT_LT(bytes[n], bytes[n - 1]) << n << ": " << ladder[n - 1].tensor;
+    }
+    EXPECT_LE(bytes[n], bytes[n - 1] + bytes[0] / 100) << n << ": " << ladder[n - 1].tensor;
+  }
+  const auto [least, most] = std::ranges::minmax(bytes);
+  EXPECT_EQ(most, bytes[0]);
+  EXPECT_LE(least, most / 5);
+  size_t before = 0;
+  for (int64_t i = 1; i <= 8; ++i) {
+    const int64_t budget = most - i * (most - least) / 8;
+    const auto first = std::ranges::find_if(bytes, [&](int64_t b) { return b <= budget; });
+    ASSERT_NE(first, bytes.end());
+    const auto n = static_cast<size_t>(first - bytes.begin());
+    fmt::print("budget {:>8}: {:>2} steps, {:>8} bytes\n", budget, n, *first);
+    EXPECT_GT(n, before);
+    EXPECT_GT(*first, budget - bytes[0] / 30) << "a shorter ladder would do";  // no step frees more than a gate_up
+    before = n;
+  }
+}
+
+// Equals in ratio are taken from the lowest layer up, and the best ratio comes first.
+TEST(RecomputeMemory, TheLadderIsSortedByWhatAStepGains) {
+  const Program plain = before_recompute(llama(4));
+  const auto ladder = recompute_ladder(plain, test_ops());
+  ASSERT_EQ(ladder.size(), 4U * 7U);
+  std::map<std::string, std::vector<std::string>> by_kind;
+  for (const RecomputeStep& step : ladder) by_kind[step.kind].push_back(step.tensor);
+  EXPECT_EQ(by_kind.size(), 7U);
+  for (const auto& [kind, tensors] : by_kind) EXPECT_TRUE(std::ranges::is_sorted(tensors)) << kind;
+  const double first = static_cast<double>(ladder[0].bytes_saved) / ladder[0].us;
+  for (size_t i = 1; i < 4; ++i) {
+    EXPECT_EQ(static_cast<double>(ladder[i].bytes_saved) / ladder[i].us, first);
+    EXPECT_EQ(ladder[i].kind, ladder[0].kind);
+  }
+  // The longest ladder and `full` drop the same.
+  const auto kept = [&](const RecomputeChoice& choice) {
+    std::map<std::string, int64_t> rows;
+    for (const RecomputeRow& row : recompute_report(plain, test_ops(), choice)) rows[row.kind] = row.bytes_kept;
+    return rows;
+  };
+  EXPECT_EQ(kept(steps(ladder.size())), kept(recompute_choice("full")));
+}
+
+// By hand: swiglu reads [128, 344] and writes [128, 172] in f32 at 100 GB/s; gate_up is a product of 2 * 128 * 64 * 344
+// operations on 128 * 64 + 344 * 64 + 128 * 344 numbers.
+TEST(RecomputeMemory, PricesFollowTheCostRules) {
+  const Program plain = before_recompute(llama(1));
+  const auto row_of = [&](const std::string& kind, const MachineRates& rates) {
+    const auto rows = recompute_report(plain, test_ops(), {.mode = Mode::full, .steps = 0, .rates = rates});
+    return *std::ranges::find(rows, kind, &RecomputeRow::kind);
+  };
+  EXPECT_DOUBLE_EQ(row_of("layers.*.swiglu", {}).us, 128.0 * (344 + 172) * 4 / 1e11 * 1e6);
+  const RecomputeRow gate_up = row_of("layers.*.gate_up", {});
+  EXPECT_DOUBLE_EQ(gate_up.us, 4.0 * (128 * 64 + 344 * 64 + 128 * 344) / 1e11 * 1e6);
+  EXPECT_EQ(gate_up.bytes_saved, 128 * 344 * 4);
+  const MachineRates slow = {.flops_per_s = 1e9, .bytes_per_s = 1e11};
+  EXPECT_DOUBLE_EQ(row_of("layers.*.gate_up", slow).us, 2.0 * 128 * 64 * 344 / 1e9 * 1e6);
+}
+
+TEST(RecomputeMemory, TheReportCountsWhatTheLadderSaves) {
+  const Program plain = before_recompute(llama(3));
+  const auto ladder = recompute_ladder(plain, test_ops());
+  int64_t saved = 0;
+  double us = 0;
+  std::set<std::string> kinds;
+  for (const RecomputeRow& row : recompute_report(plain, test_ops(), steps(ladder.size()))) {
+    EXPECT_TRUE(kinds.insert(row.kind).second) << row.kind;
+    EXPECT_GT(row.kept + row.replayed, 0);
+    EXPECT_FALSE(row.why.empty());
+    saved += row.bytes_saved;
+    us += row.us;
+  }
+  for (const RecomputeStep& step : ladder) {
+    saved -= step.bytes_saved;
+    us -= step.us;
+  }
+  EXPECT_EQ(saved, 0);
+  EXPECT_NEAR(us, 0, 1e-9);
+  EXPECT_TRUE(kinds.contains("layers.*.gate_up"));
+}
+
+TEST(RecomputeMemory, DeepModelsArePlannedQuickly) {
+  for (const int64_t layers : {32, 48}) {
+    const Program plain = before_recompute(llama(layers, 256, 256));
+    const auto seconds = [&](const char* what, auto&& run) {
+      const auto start = std::chrono::steady_clock::now();
+      run();
+      const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      fmt::print("{} layers, {:<22} {:.3f} s\n", layers, what, s);
+      return s;
+    };
+    size_t length = 0;
+    EXPECT_LT(seconds("ladder", [&] { length = recompute_ladder(plain, test_ops()).size(); }), 10);
+    Program p;
+    seconds("recompute half of it", [&] { p = recompute(plain, test_ops(), steps(length / 2)); });
+    seconds("sections and scratch", [&] { p = add_cpu_workspaces(sections(p, test_ops(), 4), test_ops(), {2}); });
+    seconds("place", [&] { p = place(p); });
+    seconds("verify", [&] { verify(p, test_ops()); });
+    seconds("place, none replayed", [&] { placed(plain, 4); });
+  }
+}
+
+}  // namespace
+}  // namespace centavo::testing
