@@ -27,9 +27,10 @@ using ::testing::HasSubstr;
 using Strings = std::vector<std::string>;
 
 constexpr int64_t kSteps = 40;
+constexpr int64_t kCheckpointEvery = 3;
 constexpr int64_t kForEver = 200'000;  // steps
 
-// A run of a micro model with a tokenizer, checkpoints, validation and samples of its own; its file lies in
+// A run of a micro model with a tokenizer, and behind each checkpoint a validation and a sample; its file lies in
 // `directory`. A step's learning rate does not depend on max_steps, so runs of other lengths pass through the same
 // bits.
 std::string run_file(const std::string& directory) {
@@ -38,11 +39,11 @@ std::string run_file(const std::string& directory) {
   write_file_atomic(directory + "/text.txt", text);
   write_file_atomic(directory + "/run.toml",
                     fmt::format("text = \"{}/text.txt\"\nseq_len = 16\nmicro_batch = 2\ngrad_accum_steps = 2\n"
-                                "max_steps = {}\nlearning_rate = 1e-3\nschedule = \"constant\"\ncheckpoint_every = 3\n"
-                                "validation_every = 5\nvalidation_windows = 2\nsample_every = 6\nsample_tokens = 4\n"
+                                "max_steps = {}\nlearning_rate = 1e-3\nschedule = \"constant\"\ncheckpoint_every = {}\n"
+                                "validation_every = 3\nvalidation_windows = 2\nsample_every = 3\nsample_tokens = 4\n"
                                 "threads = 1\n\n[model]\nvocab_size = 300\nhidden_size = 16\nintermediate_size = 32\n"
                                 "num_hidden_layers = 1\nnum_attention_heads = 2\n",
-                                directory, kSteps));
+                                directory, kSteps, kCheckpointEvery));
   return directory + "/run.toml";
 }
 
@@ -86,18 +87,19 @@ void await_steps(Process& process, int64_t steps) {
   while (!process.ended() && steps_told(process) < steps) std::this_thread::yield();
 }
 
-// Kills runs at random moments: four in five some steps after training has begun and a little later, in whatever the
-// run does then; the others at any time since the process began.
+// Kills runs at random moments: four in five some steps after training has begun and up to `cycle` later, which is a
+// checkpoint with all that is between two; the others up to `start_up` after the process began.
 class Killer {
  public:
-  explicit Killer(std::chrono::duration<double> whole_run) : whole_run_(whole_run) {}
+  using Seconds = std::chrono::duration<double>;
+  Killer(Seconds start_up, Seconds cycle) : start_up_(start_up), cycle_(cycle) {}
 
   void strike(Process& process) {
     if (draws_ % 5 == 0) {
-      std::this_thread::sleep_for(whole_run_ * draw());
+      std::this_thread::sleep_for(start_up_ * draw());
     } else {
       await_steps(process, 1 + static_cast<int64_t>(draw() * 12));
-      std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(4 * draw()));
+      std::this_thread::sleep_for(cycle_ * draw());
     }
     told_ = steps_told(process);
     process.signal(SIGKILL);
@@ -114,7 +116,8 @@ class Killer {
  private:
   double draw() { return random_.uniform(numbers_++); }
 
-  std::chrono::duration<double> whole_run_;
+  Seconds start_up_;
+  Seconds cycle_;
   RandomStream random_{2024, stream_of("kill", 4)};
   uint64_t numbers_ = 0;
   int draws_ = 0;
@@ -130,7 +133,9 @@ void expect_kills_lose_nothing(int kills) {
   const auto start = std::chrono::steady_clock::now();
   const Outcome whole = run({"train", file, "out=" + directory + "/whole"});
   ASSERT_EQ(whole.code, 0) << whole.err;
-  Killer killer(std::chrono::steady_clock::now() - start);
+  const Killer::Seconds whole_time = std::chrono::steady_clock::now() - start;
+  const Killer::Seconds training{read_metrics(metrics_path(directory + "/whole")).steps.back().time};
+  Killer killer(whole_time - training, training * kCheckpointEvery / kSteps);
   const std::string expected = state_at(directory + "/whole", kSteps);
   const Strings measured = measurements(directory + "/whole");
 
