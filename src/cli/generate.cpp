@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/errors.h"
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/model_argument.h"
 #include "ops/all.h"
@@ -23,24 +24,6 @@ struct Arguments {
   GenerationSettings settings;
   int64_t threads = 0;
 };
-
-// A model may say control characters, which a terminal obeys. `text` is whole characters of UTF-8; C1 controls are the
-// sequences C2 80 to C2 9F.
-std::string harmless(std::string_view text) {
-  std::string shown;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto code = static_cast<unsigned char>(text[i]);
-    const bool c1 = code == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if (c1) {
-      shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
-    } else if ((code < 0x20 && code != '\n' && code != '\t') || code == 0x7f) {
-      shown += fmt::format("\\x{:02x}", code);
-    } else {
-      shown += text[i];
-    }
-  }
-  return shown;
-}
 
 void write_out(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
@@ -73,7 +56,7 @@ void generate(const Arguments& arguments) {
   const auto started = std::chrono::steady_clock::now();
   const GeneratedText text =
       generate_text(generator, tokenizer, drawable(tokenizer, model.config), prompt, settings,
-                    [&](std::string_view piece) { write_out(terminal ? harmless(piece) : std::string(piece)); });
+                    [&](std::string_view piece) { write_out(terminal ? printable(piece) : std::string(piece)); });
   write_out("\n");
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - started;
   if (isatty(STDERR_FILENO) == 0) return;

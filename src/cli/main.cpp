@@ -7,23 +7,18 @@
 
 #include "base/errors.h"
 #include "base/nearest.h"
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "program/op_table.h"
 
 namespace {
 
 // Names of files and keys may hold line ends; a message is one line all the same.
-std::string one_line(const std::string& text) {
-  std::string line;
-  for (const char c : text) {
-    const auto code = static_cast<unsigned char>(c);
-    line += code < 0x20 || code == 0x7f ? fmt::format("\\x{:02x}", code) : std::string(1, c);
-  }
-  return line;
-}
+std::string one_line(const std::string& text) { return centavo::printable(text, centavo::Layout::one_line); }
 
+// The standard error may be closed as well: nothing is thrown.
 int fail(const std::string& what, int code) {
-  fmt::print(stderr, "centavo: {}\n", what);
+  std::fputs(fmt::format("centavo: {}\n", what).c_str(), stderr);
   return code;
 }
 

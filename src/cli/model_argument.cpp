@@ -2,13 +2,40 @@
 
 #include <filesystem>
 
+#include "base/errors.h"
+#include "cli/shell_words.h"
+#include "train/checkpoint_files.h"
+
 namespace centavo {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void refuse_unfinished(const std::string& run_dir) {
+  const std::string resume = shell_words({"centavo", "resume", run_dir});
+  if (list_checkpoints(run_dir).empty()) {
+    user_error("{} is a run that was stopped before its first checkpoint; start it again with: {}", run_dir, resume);
+  }
+  user_error(
+      "{} is a run that has not ended and so has no model/; end it with: {}, or write the model of its newest "
+      "checkpoint with: {}",
+      run_dir, resume, shell_words({"centavo", "export", run_dir, "DIR"}));
+}
+
+[[noreturn]] void refuse_checkpoint(const std::string& directory) {
+  user_error("{} is a checkpoint and holds no model; write its model with: {}", directory,
+             shell_words({"centavo", "export", directory, "DIR"}));
+}
+
+}  // namespace
 
 std::string model_path(const std::string& directory) {
+  if (fs::exists(directory + "/config.json")) return directory;
   const std::string inside = directory + "/model";
-  const bool is_run =
-      !std::filesystem::exists(directory + "/config.json") && std::filesystem::exists(inside + "/config.json");
-  return is_run ? inside : directory;
+  if (fs::exists(inside + "/config.json")) return inside;
+  if (fs::exists(directory + "/state.safetensors")) refuse_checkpoint(directory);
+  if (fs::exists(directory + "/config.toml")) refuse_unfinished(directory);
+  return directory;
 }
 
 }  // namespace centavo

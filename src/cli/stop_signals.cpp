@@ -11,7 +11,7 @@ namespace {
 volatile sig_atomic_t signals_seen = 0;
 
 void handle(int number) {
-  if (signals_seen > 0) ::_exit(128 + number);
+  if (signals_seen > 0 && number != SIGHUP) ::_exit(128 + number);
   signals_seen = 1;
 }
 
@@ -22,8 +22,17 @@ void catch_stop_signals() {
   action.sa_handler = handle;
   action.sa_flags = SA_RESTART;
   for (const int number : {SIGINT, SIGTERM}) sigaction(number, &action, nullptr);
+  struct sigaction hangup = {};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
 }
 
 bool stop_requested() { return signals_seen > 0; }
+
+void ignore_write_signals() {
+  struct sigaction action = {};
+  action.sa_handler = SIG_IGN;
+  for (const int number : {SIGPIPE, SIGXFSZ}) sigaction(number, &action, nullptr);
+}
 
 }  // namespace centavo

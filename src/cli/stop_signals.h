@@ -1,14 +1,22 @@
-// Ctrl-C and SIGTERM: the first asks the run to end after its step, the second ends the process at once.
+// Signals that would end a run before it is saved.
+//
+// Ctrl-C (SIGINT), SIGTERM and SIGHUP: the first asks the run to end after its step, a second SIGINT or SIGTERM ends
+// the process at once. A terminal that closes sends SIGHUP more than once, so that one never ends the process.
 //
 // A handler can only reach what is static, so this is the one place with a process-wide variable.
 #pragma once
 
 namespace centavo {
 
-// Installs the handlers for SIGINT and SIGTERM. The second signal exits with 128 + its number, without saving.
+// Installs the handlers. The second SIGINT or SIGTERM exits with 128 + its number, without saving. A SIGHUP that was
+// ignored (nohup) stays ignored.
 void catch_stop_signals();
 
 // Has one of them come?
 bool stop_requested();
+
+// From here on a write that cannot be done (a closed pipe, a file beyond the limit on its size) fails, and the process
+// is not killed by SIGPIPE or SIGXFSZ.
+void ignore_write_signals();
 
 }  // namespace centavo

@@ -9,6 +9,7 @@
 
 #include "base/files.h"
 #include "cli/commands.h"
+#include "cli/shell_words.h"
 #include "cli/stop_signals.h"
 #include "ops/all.h"
 #include "train/plan_text.h"
@@ -45,12 +46,14 @@ void run(const RunConfig& config, TrainOptions options, const std::string& comma
 }
 
 std::string typed(const std::string& command, const Arguments& arguments) {
-  std::string line = fmt::format("centavo {} {}", command, arguments.path);
-  for (const std::string& text : arguments.overrides) line += " " + text;
-  return line;
+  std::vector<std::string> words = {"centavo", command, arguments.path};
+  words.insert(words.end(), arguments.overrides.begin(), arguments.overrides.end());
+  if (arguments.resume) words.emplace_back("--resume");
+  return shell_words(words);
 }
 
 void train(const Arguments& arguments) {
+  ignore_write_signals();
   const RunConfig config = parse_run_config(arguments.path, arguments.overrides);
   if (config.text.empty() && config.data.empty()) user_error("no text to train on; add text=PATH or data=DIR");
   if (arguments.dry_run) {
@@ -62,6 +65,7 @@ void train(const Arguments& arguments) {
 
 // The run's own configuration; all but max_steps stands.
 void resume(const Arguments& arguments) {
+  ignore_write_signals();
   const std::string path = arguments.path + "/config.toml";
   for (const std::string& text : arguments.overrides) {
     if (!text.starts_with("max_steps=")) {
@@ -81,10 +85,10 @@ Registered register_train(CLI::App& app) {
   command->add_option("RUN.toml", arguments->path, "The run file")->required();
   command->add_option("key=value", arguments->overrides, "Keys that override the run file's, such as max_steps=100");
   command->add_flag("--resume", arguments->resume, "Continue from the newest checkpoint in the run's directory");
-  command->add_flag("--dry-run", arguments->dry_run, "Print the plan (model, step, memory) and write nothing");
+  command->add_flag("--dry-run", arguments->dry_run, "Print the plan (model, step, memory, data) and write nothing");
   command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
   command->footer(
-      "Ctrl-C (or SIGTERM) ends the run after its step with everything saved; centavo resume goes on.\n\n"
+      "Ctrl-C (also SIGTERM, SIGHUP) ends the run after its step with everything saved; centavo resume goes on.\n\n"
       "Keys of a run file:\n" +
       run_config_help());
   return {command, [arguments] { train(*arguments); }};

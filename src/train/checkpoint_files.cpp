@@ -147,7 +147,13 @@ std::string write_checkpoint(const std::string& out_dir, const CheckpointContent
   const std::string target = checkpoints_of(out_dir) + "/" + directory_name(contents.step);
   const std::string unfinished = target + std::string(kUnfinished);
   remove_tree(unfinished);
-  write_files(unfinished, contents);
+  try {
+    write_files(unfinished, contents);
+  } catch (const IoError&) {  // a full disk needs the room
+    std::error_code ignored;
+    fs::remove_all(unfinished, ignored);
+    throw;
+  }
   sync_directory(out_dir);
   install_directory(unfinished, target);
   remove_tree(unfinished);

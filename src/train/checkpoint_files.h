@@ -49,7 +49,8 @@ struct CheckpointPlace {
   bool operator==(const CheckpointPlace&) const = default;
 };
 
-// Replaces a checkpoint of the same step. Returns the checkpoint's directory.
+// Replaces a checkpoint of the same step. Returns the checkpoint's directory. When it cannot be written (IoError),
+// nothing of it is left.
 std::string write_checkpoint(const std::string& out_dir, const CheckpointContents& contents);
 
 // Verifies every file against the manifest before anything is used.

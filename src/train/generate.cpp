@@ -9,7 +9,6 @@
 #include "base/rng.h"
 #include "base/utf8_hold.h"
 #include "program/verify.h"
-#include "train/step_program.h"
 
 namespace centavo {
 namespace {
@@ -63,6 +62,13 @@ void require_finite(std::span<const double> logits, int64_t position) {
 
 }  // namespace
 
+GenerationPrograms generation_programs(const OpTable& ops, const ModelConfig& model, Inference inference,
+                                       int64_t max_len) {
+  Program decode = decoding_program(ops, model, inference, 1, max_len);
+  inference.borrowed = {BufferKind::parameter, BufferKind::cache};
+  return {std::move(decode), decoding_program(ops, model, inference, std::min(kPrefillChunk, max_len), max_len)};
+}
+
 Generator::Generator(const OpTable& ops, const ModelConfig& model, const std::string& precision, CpuMachine* weights,
                      const Options& options)
     : max_len_(options.max_len), chunk_(std::min(kPrefillChunk, options.max_len)) {
@@ -70,10 +76,10 @@ Generator::Generator(const OpTable& ops, const ModelConfig& model, const std::st
   Inference inference{.precision = precision, .worker = CpuMachine::thread_count(options.threads)};
   inference.in_units = weights != nullptr;
   if (weights != nullptr) inference.borrowed = {BufferKind::parameter};
-  decode_ = machine_for(ops, decoding_program(ops, model, inference, 1, max_len_),
-                        {.threads = options.threads, .debug = false, .lender = weights});
-  inference.borrowed = {BufferKind::parameter, BufferKind::cache};
-  prefill_ = machine_for(ops, decoding_program(ops, model, inference, chunk_, max_len_),
+  GenerationPrograms programs = generation_programs(ops, model, inference, max_len_);
+  decode_ =
+      machine_for(ops, std::move(programs.decode), {.threads = options.threads, .debug = false, .lender = weights});
+  prefill_ = machine_for(ops, std::move(programs.prefill),
                          {.threads = options.threads, .debug = false, .lender = decode_.get()});
 }
 
@@ -174,6 +180,22 @@ GeneratedText generate_text(Generator& generator, const Tokenizer& tokenizer, co
   result.tokens = static_cast<int64_t>(generated.tokens.size());
   result.stop = generated.stop;
   return result;
+}
+
+std::string sample_prompt(const RunConfig& config, const Tokenizer& tokenizer) {
+  const bool nothing = config.sample_prompt.empty() && !tokenizer.end_of_text();
+  return nothing ? "\n" : config.sample_prompt;
+}
+
+void require_sample_prompt(const RunConfig& config, const Tokenizer& tokenizer) {
+  if (config.sample_tokens == 0) return;
+  prompt_tokens(tokenizer, sample_prompt(config, tokenizer), config.model.max_position_embeddings);
+}
+
+GenerationPrograms sampling_programs(const OpTable& ops, const RunConfig& c, int threads) {
+  const auto longest_prompt = static_cast<int64_t>(c.sample_prompt.size()) + 1;  // <|endoftext|> or the line end
+  const int64_t max_len = std::min(c.model.max_position_embeddings, longest_prompt + c.sample_tokens);
+  return generation_programs(ops, c.model, {c.precision, threads, {BufferKind::parameter}}, max_len);
 }
 
 std::string sample_text(const OpTable& ops, const RunConfig& config, CpuMachine& weights, const Tokenizer& tokenizer,

@@ -19,6 +19,7 @@
 #include "model/hf/model_directory.h"
 #include "train/draw.h"
 #include "train/run_config.h"
+#include "train/step_program.h"
 
 namespace centavo {
 
@@ -43,6 +44,16 @@ struct Generated {
 
 using TokenSink = std::function<void(int32_t token)>;
 using TextSink = std::function<void(std::string_view text)>;
+
+// The two programs of a generator: `decode` owns the cache, `prefill` borrows it.
+struct GenerationPrograms {
+  Program decode;
+  Program prefill;
+};
+
+// For a cache of `max_len` positions; parameters of `inference.borrowed` kinds are another machine's.
+GenerationPrograms generation_programs(const OpTable& ops, const ModelConfig& model, Inference inference,
+                                       int64_t max_len);
 
 class Generator {
  public:
@@ -95,6 +106,16 @@ struct GeneratedText {
 GeneratedText generate_text(Generator& generator, const Tokenizer& tokenizer, const Drawable& drawable,
                             std::span<const int32_t> prompt, const GenerationSettings& settings,
                             const TextSink& sink = {});
+
+// The prompt of a run's samples: without a token to start from, a text starts on a new line.
+std::string sample_prompt(const RunConfig& config, const Tokenizer& tokenizer);
+
+// UserError when the run writes samples and their prompt leaves no room in the model's context.
+void require_sample_prompt(const RunConfig& config, const Tokenizer& tokenizer);
+
+// The programs of a run's samples with the longest cache that the prompt may need, a byte being a token at most; the
+// parameters are the training program's.
+GenerationPrograms sampling_programs(const OpTable& ops, const RunConfig& config, int threads);
 
 // A sample during training, with the parameters that `weights` holds.
 std::string sample_text(const OpTable& ops, const RunConfig& config, CpuMachine& weights, const Tokenizer& tokenizer,

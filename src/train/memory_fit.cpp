@@ -5,6 +5,7 @@
 
 #include "base/errors.h"
 #include "passes/place.h"
+#include "train/generate.h"
 #include "train/step_program.h"
 
 namespace centavo {
@@ -20,16 +21,23 @@ int64_t arenas_of(const Program& program) {
   return bytes;
 }
 
+int64_t sampler_arenas(const OpTable& ops, const RunConfig& config, int threads) {
+  if (config.sample_tokens == 0) return 0;
+  const GenerationPrograms programs = sampling_programs(ops, config, threads);
+  return arenas_of(programs.decode) + arenas_of(programs.prefill);
+}
+
 std::string mebibytes(int64_t bytes) { return fmt::format("{:.0f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
 class Fit {
  public:
-  Fit(const OpTable& ops, int threads, int64_t available) : ops_(ops), threads_(threads), available_(available) {}
+  Fit(const OpTable& ops, const RunConfig& config, int threads, int64_t available)
+      : ops_(ops), threads_(threads), available_(available), sampler_bytes_(sampler_arenas(ops, config, threads)) {}
 
   int64_t needed(const RunConfig& config, const Program& training) const {
     const int64_t evaluation =
         config.validation_every > 0 ? arenas_of(validation_program(ops_, config, threads_)) : int64_t{0};
-    return arenas_of(training) + evaluation + kReserveBytes;
+    return arenas_of(training) + evaluation + sampler_bytes_ + kReserveBytes;
   }
   int64_t needed(const RunConfig& config) const { return needed(config, training_program(ops_, config, threads_)); }
 
@@ -57,13 +65,14 @@ class Fit {
   const OpTable& ops_;
   int threads_;
   int64_t available_;
+  int64_t sampler_bytes_;  // the same for every micro-batch
 };
 
 }  // namespace
 
 void require_memory(const OpTable& ops, const RunConfig& config, int threads, const Program& training,
                     int64_t available_bytes) {
-  const Fit fit(ops, threads, available_bytes);
+  const Fit fit(ops, config, threads, available_bytes);
   const int64_t needed = fit.needed(config, training);
   if (needed <= available_bytes) return;
   const std::vector<std::string> plans = fit.plans(config);

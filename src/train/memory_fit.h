@@ -1,7 +1,7 @@
 // Does the planned run fit into the memory there is?
 //
-// Needed are the arenas of the training program and of the evaluation program; what libraries take beside them is
-// covered by a reserve of 64 MiB.
+// Needed are the arenas of the training program, of the validation program and of those that write samples; what
+// libraries take beside them is covered by a reserve of 64 MiB.
 #pragma once
 
 #include <cstdint>

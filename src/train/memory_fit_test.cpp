@@ -5,6 +5,7 @@
 
 #include "base/errors.h"
 #include "tests/support/models.h"
+#include "train/generate.h"
 #include "train/step_program.h"
 
 namespace centavo::testing {
@@ -42,6 +43,19 @@ TEST(MemoryFit, NamesTheNearestPlansThatFit) {
   const std::string said = refusal(run, arena(run) + 64 * kMiB - 1);
   EXPECT_THAT(said, AllOf(HasSubstr("micro_batch=32 grad_accum_steps=2 needs"), HasSubstr("micro_batch=16"),
                           HasSubstr("by region:"), HasSubstr("parameter")));
+}
+
+// Samples need a cache and logits of their own.
+TEST(MemoryFit, CountsTheProgramsThatWriteSamples) {
+  RunConfig run = config();
+  run.validation_every = 0;
+  run.sample_tokens = 200;
+  const GenerationPrograms programs = sampling_programs(test_ops(), run, 1);
+  const int64_t samples = programs.decode.arena_bytes.at(Home::device) + programs.prefill.arena_bytes.at(Home::device);
+  ASSERT_GT(samples, 0);
+  const int64_t needed = arena(run) + samples + 64 * kMiB;
+  EXPECT_EQ(refusal(run, needed), "accepted");
+  EXPECT_THAT(refusal(run, needed - 1), HasSubstr("by region:"));
 }
 
 TEST(MemoryFit, SaysWhenNoMicroBatchFits) {

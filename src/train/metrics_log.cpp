@@ -87,7 +87,8 @@ ValidationRecord validation_from(const ordered_json& json) {
           .bits_per_byte = number(json.at("bits_per_byte")),
           .bytes = json.at("validation_bytes").get<int64_t>(),
           .tokens = json.at("validation_tokens").get<int64_t>(),
-          .time = number_or(json, "time", 0)};
+          .time = number_or(json, "time", 0),
+          .windows = json.value("validation_windows", int64_t{0})};
 }
 
 SampleRecord sample_from(const ordered_json& json) {
@@ -96,13 +97,14 @@ SampleRecord sample_from(const ordered_json& json) {
           .prompt = json.at("prompt").get<std::string>()};
 }
 
-Start start_from(const ordered_json& json, const RunFacts& header) {
+Start start_from(const ordered_json& json, const RunFacts& header, size_t validations_before) {
   const auto run = json.find("run");
   return {.step = json.at(json.contains("start") ? "start" : "resume").get<int64_t>(),
           .unix_seconds = json.at("unix").get<int64_t>(),
           .seconds_before = number_or(json, "seconds_before", 0),
           .cost_before = number_or(json, "cost_before", 0),
-          .facts = run == json.end() ? header : run_facts_from_json(*run)};
+          .facts = run == json.end() ? header : run_facts_from_json(*run),
+          .validations_before = validations_before};
 }
 
 // Charts and lookups rely on it; a log in another order was edited.
@@ -118,7 +120,9 @@ void read_line(MetricsFile& metrics, RunFacts& header, const ordered_json& json)
   if (json.contains("loss")) return append_in_order(metrics.steps, step_from(json));
   if (json.contains("validation_loss")) return append_in_order(metrics.validations, validation_from(json));
   if (json.contains("sample")) return append_in_order(metrics.samples, sample_from(json));
-  if (json.contains("start") || json.contains("resume")) metrics.starts.push_back(start_from(json, header));
+  if (json.contains("start") || json.contains("resume")) {
+    metrics.starts.push_back(start_from(json, header, metrics.validations.size()));
+  }
 }
 
 // Calls f(line number, line with its end) for every whole line.
@@ -186,7 +190,7 @@ double last_time(const MetricsFile& metrics) {
   const Start& start = metrics.starts.back();
   double time = 0;
   if (!metrics.steps.empty() && metrics.steps.back().step > start.step) time = metrics.steps.back().time;
-  if (metrics.validations.empty() || &start_of(metrics, metrics.validations.back().step) != &start) return time;
+  if (metrics.validations.size() == start.validations_before) return time;
   return std::max(time, metrics.validations.back().time);
 }
 
@@ -197,7 +201,7 @@ struct Beginning {
 };
 
 Beginning new_log(const RunFacts& facts, std::optional<int64_t> resume_step) {
-  const char* kind = resume_step ? "resume" : "start";
+  const char* kind = resume_step.value_or(0) > 0 ? "resume" : "start";
   const ordered_json marker = {{kind, resume_step.value_or(0)}, {"unix", unix_seconds()}};
   return {line_of(to_json(facts)) + line_of(marker)};
 }
@@ -243,6 +247,18 @@ std::optional<double> total_cost(const MetricsFile& metrics) {
   return start.cost_before + *start.facts.price_per_hour * last_time(metrics) / kSecondsPerHour;
 }
 
+Measured measured_at(const std::string& run_dir, int64_t step) {
+  if (!std::filesystem::exists(metrics_path(run_dir))) return {};
+  const MetricsFile metrics = read_metrics(metrics_path(run_dir));
+  Measured measured;
+  for (const ValidationRecord& v : metrics.validations) {
+    if (v.step == step) measured.validation_windows = std::max(measured.validation_windows, v.windows);
+  }
+  measured.max_steps = metrics.facts().max_steps;
+  measured.sampled = std::ranges::count(metrics.samples, step, &SampleRecord::step) > 0;
+  return measured;
+}
+
 MetricsLog::MetricsLog(const std::string& dir, const RunFacts& facts, std::optional<int64_t> resume_step)
     : cost_before_(begin(metrics_path(dir), facts, resume_step)),
       price_per_hour_(facts.price_per_hour),
@@ -268,6 +284,7 @@ void MetricsLog::validation(const ValidationRecord& record) {
                         {"bits_per_byte", measured(record.bits_per_byte)},
                         {"validation_bytes", record.bytes},
                         {"validation_tokens", record.tokens},
+                        {"validation_windows", record.windows},
                         {"time", seconds_json(record.time)}}));
 }
 

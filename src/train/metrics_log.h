@@ -4,7 +4,8 @@
 //   start       {"start": 0, "unix": seconds}
 //   resume      {"resume": step, "unix", "seconds_before", "cost_before", "run": facts of this start}
 //   step        {"step", "tokens", "loss", "lr", "grad_norm", "tok_s", "mfu", "mem", "time", "cost"}
-//   validation  {"step", "validation_loss", "bits_per_byte", "validation_bytes", "validation_tokens", "time"}
+//   validation  {"step", "validation_loss", "bits_per_byte", "validation_bytes", "validation_tokens",
+//                "validation_windows", "time"}
 //   sample      {"step", "sample", "prompt"}
 //
 // "step" counts finished steps: the first one writes 1, what is measured before it 0. NaN and infinities are the
@@ -45,7 +46,8 @@ struct ValidationRecord {
   double bits_per_byte = 0;
   int64_t bytes = 0;
   int64_t tokens = 0;
-  double time = 0;  // seconds since this start
+  double time = 0;      // seconds since this start
+  int64_t windows = 0;  // of the validation split; 0 in logs that do not tell
 };
 
 struct SampleRecord {
@@ -61,6 +63,7 @@ struct Start {
   double seconds_before = 0;  // of all earlier starts, their discarded steps included
   double cost_before = 0;
   RunFacts facts = {};
+  size_t validations_before = 0;  // how many stand before it in the log
 };
 
 struct MetricsFile {
@@ -81,6 +84,15 @@ const Start& start_of(const MetricsFile& metrics, int64_t step);
 // Seconds and dollars that all starts took, as far as lines tell.
 double wall_seconds(const MetricsFile& metrics);
 std::optional<double> total_cost(const MetricsFile& metrics);
+
+// What has been measured of the weights after a step.
+struct Measured {
+  int64_t validation_windows = 0;  // of the largest validation
+  bool sampled = false;
+  int64_t max_steps = 0;  // of the start that wrote last
+};
+// What the log of `run_dir` tells of it; all 0 without a log.
+Measured measured_at(const std::string& run_dir, int64_t step);
 
 class MetricsLog {
  public:

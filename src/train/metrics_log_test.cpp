@@ -269,6 +269,47 @@ TEST_F(MetricsLogTest, ResumingWithoutALogBeginsOne) {
   EXPECT_EQ(read.starts[0].step, 100);
 }
 
+TEST_F(MetricsLogTest, ResumingBeforeTheFirstStepKeepsTimeAndCost) {
+  {
+    MetricsLog log(dir_, facts(), std::nullopt);
+    log.validation({0, 6.25, 2.75, 100, 40, 0.125, 7});
+    log_steps(log, 1, 3);
+  }
+  MetricsLog log(dir_, facts(), 0);
+  const MetricsFile read = read_metrics(path());
+  EXPECT_TRUE(read.steps.empty());
+  EXPECT_EQ(read.validations.size(), 1u);
+  ASSERT_EQ(read.starts.size(), 2u);
+  EXPECT_EQ(read.starts[1].seconds_before, 3);
+  EXPECT_EQ(wall_seconds(read), 3);
+  EXPECT_EQ(measured_at(dir_, 0).validation_windows, 7);
+}
+
+// A validation that a start owed to the checkpoint it went on from took time of that start.
+TEST_F(MetricsLogTest, TheFirstValidationOfAResumeTakesItsTime) {
+  {
+    MetricsLog log(dir_, facts(), std::nullopt);
+    log_steps(log, 1, 3);
+  }
+  MetricsLog log(dir_, facts(), 3);
+  log.validation({3, 6.25, 2.75, 100, 40, 5, 7});
+  EXPECT_EQ(wall_seconds(read_metrics(path())), 8);
+}
+
+TEST_F(MetricsLogTest, TellsWhatWasMeasuredAtAStep) {
+  EXPECT_EQ(measured_at(dir_, 0).max_steps, 0);
+  MetricsLog log(dir_, facts(), std::nullopt);
+  log.validation({2, 3.5, 1.5, 100, 40, 1, 4});
+  log.sample({2, "text", ""});
+  log.validation({2, 3.5, 1.5, 100, 40, 1, 9});
+  log.validation({4, 3.5, 1.5, 100, 40, 1, 30});
+  EXPECT_EQ(measured_at(dir_, 2).validation_windows, 9);
+  EXPECT_TRUE(measured_at(dir_, 2).sampled);
+  EXPECT_EQ(measured_at(dir_, 2).max_steps, 10);
+  EXPECT_EQ(measured_at(dir_, 3).validation_windows, 0);
+  EXPECT_FALSE(measured_at(dir_, 4).sampled);
+}
+
 TEST_F(MetricsLogTest, ResumingOnADamagedLogIsRefused) {
   MetricsLog log(dir_, facts(), std::nullopt);
   append("?\n");

@@ -4,10 +4,13 @@
 
 #include "base/memory.h"
 #include "machine/cpu/cpu_machine.h"
+#include "model/hf/config_json.h"
 #include "passes/place.h"
 #include "passes/units.h"
 #include "program/verify.h"
+#include "train/generate.h"
 #include "train/memory_fit.h"
+#include "train/run_data.h"
 #include "train/step_program.h"
 #include "train/throughput.h"
 
@@ -15,6 +18,15 @@ namespace centavo {
 namespace {
 
 std::string mebibytes(int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
+
+// The programs beside the training step.
+void verify_others(const OpTable& ops, const RunConfig& config, int threads) {
+  if (config.validation_every > 0) verify(validation_program(ops, config, threads), ops);
+  if (config.sample_tokens == 0) return;
+  const GenerationPrograms samples = sampling_programs(ops, config, threads);
+  verify(samples.decode, ops);
+  verify(samples.prefill, ops);
+}
 
 }  // namespace
 
@@ -44,18 +56,21 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
 
 std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c) {
   const int threads = CpuMachine::thread_count(c.threads);
+  require_exportable(c.model);
   const Program training = training_program(ops, c, threads);
   verify(training, ops);
+  verify_others(ops, c, threads);
   const int64_t available = available_memory_bytes();
   require_memory(ops, c, threads, training, available);
   std::vector<std::string> lines = plan_lines(c, training, threads);
+  lines.push_back(fmt::format("           {} free on this machine", mebibytes(available)));
+  for (const std::string& line : look_at_run_data(c)) lines.push_back(line);
   const auto tokens = static_cast<double>(c.micro_batch * c.grad_accum_steps * c.seq_len);
   const double flops = step_flops(training, ops);
   const double steps = static_cast<double>(c.max_steps);
-  lines.push_back(fmt::format("           {} free on this machine", mebibytes(available)));
   lines.push_back(fmt::format("work       {:.3g} FLOP per step, {:.3g} in all for {:.3g} tokens", flops, flops * steps,
                               tokens * steps));
-  const double peak = measured_peak_flops(c.precision);
+  const double peak = measured_peak_flops(c.precision, threads);
   lines.push_back(fmt::format("           at least {:.3g} s at this machine's measured peak of {:.3g} FLOP/s",
                               flops * steps / peak, peak));
   return lines;

@@ -1,4 +1,5 @@
-// What `centavo train --dry-run` prints: the plan of a run, without reading its text or writing anything.
+// What `centavo train --dry-run` prints: the plan of a run and what it finds of its data, without
+// reading the text or writing anything.
 #pragma once
 
 #include <string>
@@ -15,8 +16,8 @@ int64_t parameter_count(const Program& program);
 // The model, the step and the memory by region; a line each.
 std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, int threads);
 
-// Builds and verifies the programs, checks that they fit into memory, and returns the plan with the work of a step.
-// Throws what a run would throw before it starts.
+// Builds and verifies the programs, checks that they fit into memory, and returns the plan with the data and the work
+// of a step. Throws what a run would throw before it starts, but for what only the reading of the text tells.
 std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& config);
 
 }  // namespace centavo

@@ -12,6 +12,12 @@ namespace {
 
 constexpr double kLiveSeconds = 0.1;
 
+// Throws nothing when the reader is gone: a run does not end for that. The stream keeps its error for who asks.
+void print_to(std::FILE* out, const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), out);
+  std::fflush(out);
+}
+
 }  // namespace
 
 double steady_seconds() {
@@ -49,19 +55,17 @@ void ProgressLog::standing(const Standing& s) {
   if (!last && open_ && now - last_ < kLiveSeconds) return;
   last_ = now;
   open_ = true;
-  fmt::print(out_, "\r\033[K{}", standing_line(s));
-  std::fflush(out_);
+  print_to(out_, "\r\033[K" + standing_line(s));
 }
 
 void ProgressLog::line(const std::string& text) {
   if (out_ == nullptr) return;
   close();
-  fmt::print(out_, "{}\n", text);
-  std::fflush(out_);
+  print_to(out_, text + "\n");
 }
 
 void ProgressLog::close() {
-  if (open_) fmt::print(out_, "\n");
+  if (open_) print_to(out_, "\n");
   open_ = false;
 }
 

@@ -3,7 +3,8 @@
 //   step    120/600  loss 3.1416  12,345 tokens/s  41% of peak  2m05s left  $0.0123
 //
 // On a terminal it is rewritten in place, at most ten times a second; elsewhere it is a line each `log_every` steps.
-// Time is the steady clock's, so a wall clock that is set back changes nothing.
+// Time is the steady clock's, so a wall clock that is set back changes nothing. Writes that fail throw nothing;
+// std::ferror tells of them.
 #pragma once
 
 #include <cstdint>

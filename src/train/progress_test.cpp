@@ -56,6 +56,20 @@ TEST(Progress, TheLiveLineIsRewrittenAndEndedOnce) {
   EXPECT_TRUE(text.ends_with("left\nvalidation\n")) << text;
 }
 
+// A run goes on when its reader is gone; the stream remembers.
+TEST(Progress, AFullDeviceThrowsNothing) {
+  for (const auto kind : {ProgressLog::Kind::lines, ProgressLog::Kind::live}) {
+    std::FILE* full = std::fopen("/dev/full", "w");
+    ASSERT_NE(full, nullptr);
+    ProgressLog log(full, kind, 1);
+    log.standing(standing(1));
+    log.line("x");
+    log.close();
+    EXPECT_NE(std::ferror(full), 0);
+    std::fclose(full);
+  }
+}
+
 TEST(Progress, NothingWithoutAFile) {
   ProgressLog log(nullptr, ProgressLog::Kind::live, 1);
   log.standing(standing(1));

@@ -65,8 +65,14 @@ MachineFacts machine_facts() {
           .libraries = libraries()};
 }
 
+// Behind a slash at the end stands an empty name.
+std::string run_name(const std::string& out_dir) {
+  const std::filesystem::path path = std::filesystem::absolute(out_dir).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 RunFacts record_facts(const RunConfig& config, const Program& program, uint64_t program_hash, const Corpus& corpus) {
-  RunFacts facts = {.name = std::filesystem::absolute(config.out).lexically_normal().filename().string(),
+  RunFacts facts = {.name = run_name(config.out),
                     .version = kVersion,
                     .commit = kCommit,
                     .command = {},

@@ -13,6 +13,9 @@ namespace centavo {
 // The processor, its memory, the system and the libraries in use, as the system names them.
 MachineFacts machine_facts();
 
+// The last name in the path of the run's directory.
+std::string run_name(const std::string& out_dir);
+
 RunFacts record_facts(const RunConfig& config, const Program& program, uint64_t program_hash, const Corpus& corpus);
 
 }  // namespace centavo

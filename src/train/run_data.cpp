@@ -1,9 +1,13 @@
 #include "train/run_data.h"
 
 #include <filesystem>
+#include <optional>
 
 #include "base/errors.h"
 #include "data/gzip_size.h"
+#include "data/sources.h"
+#include "train/generate.h"
+#include "train/token_feed.h"
 
 namespace centavo {
 namespace {
@@ -38,11 +42,43 @@ std::string bytes_in_words(int64_t bytes) {
   return fmt::format("{:.0f} MB", static_cast<double>(bytes) / 1e6);
 }
 
-void require_fitting(const RunConfig& config, const Corpus& corpus, const std::string& directory) {
-  const int64_t known = corpus.tokenizer.vocab_size();
+void require_fitting(const RunConfig& config, const Tokenizer& tokenizer, const std::string& path) {
+  const int64_t known = tokenizer.vocab_size();
   if (known <= config.model.vocab_size) return;
-  user_error("{}: its tokenizer has {} tokens and the model {}; set model.vocab_size = {} or more", directory, known,
+  user_error("{}: its tokenizer has {} tokens and the model {}; set model.vocab_size = {} or more", path, known,
              config.model.vocab_size, known);
+}
+
+// Rows of the embedding that no token reaches cost memory and time.
+std::optional<std::string> wasted_rows(const RunConfig& config, const Tokenizer& tokenizer, const std::string& path) {
+  const int64_t known = tokenizer.vocab_size();
+  if (known >= config.model.vocab_size) return std::nullopt;
+  return fmt::format(
+      "warning    {}: its tokenizer has {} tokens, so {} of the model's {} are never used; set "
+      "model.vocab_size = {}",
+      path, known, config.model.vocab_size - known, config.model.vocab_size, known);
+}
+
+// Its lines; and what a run refuses before its first step.
+std::vector<std::string> look_at_tokenizer(const RunConfig& config, const Tokenizer& tokenizer,
+                                           const std::string& path) {
+  require_fitting(config, tokenizer, path);
+  require_sample_prompt(config, tokenizer);
+  const std::optional<std::string> warning = wasted_rows(config, tokenizer, path);
+  return warning ? std::vector{*warning} : std::vector<std::string>();
+}
+
+void append(std::vector<std::string>& lines, const std::vector<std::string>& more) {
+  lines.insert(lines.end(), more.begin(), more.end());
+}
+
+std::vector<std::string> look_at_text(const RunConfig& config) {
+  const std::vector<Source> sources = find_sources({config.text});
+  int64_t bytes = 0;
+  for (const Source& source : sources) bytes += source.size_bytes;
+  return {fmt::format("data       {} in {} of {}, to be prepared in {}/data", bytes_in_words(bytes),
+                      sources.size() == 1 ? "1 file" : fmt::format("{} files", sources.size()), config.text,
+                      config.out)};
 }
 
 }  // namespace
@@ -54,8 +90,23 @@ Corpus open_run_data(const RunConfig& config, RunData state, ProgressLog& progre
     if (state == RunData::fresh || !std::filesystem::exists(directory + "/manifest.json")) prepare(config, progress);
   }
   Corpus corpus = open_corpus(directory);
-  require_fitting(config, corpus, directory);
+  require_fitting(config, corpus.tokenizer, directory);
+  if (const auto warning = wasted_rows(config, corpus.tokenizer, directory)) progress.line(*warning);
   return corpus;
+}
+
+std::vector<std::string> look_at_run_data(const RunConfig& config) {
+  if (config.data.empty()) {
+    std::vector<std::string> lines = look_at_text(config);
+    if (config.tokenizer.empty()) return lines;
+    append(lines, look_at_tokenizer(config, Tokenizer::read(config.tokenizer), config.tokenizer));
+    return lines;
+  }
+  const Corpus corpus = open_corpus(config.data);
+  const TokenFeed feed(corpus, config.micro_batch, config.seq_len, static_cast<uint64_t>(config.seed));
+  std::vector<std::string> lines = {"data       " + data_line(corpus)};
+  append(lines, look_at_tokenizer(config, corpus.tokenizer, config.data));
+  return lines;
 }
 
 std::string data_line(const Corpus& corpus) {

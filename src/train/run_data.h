@@ -15,8 +15,12 @@ namespace centavo {
 enum class RunData : uint8_t { fresh, made };
 
 // Prepares what is missing, with a line of progress, and opens it. UserError, beside those of data/corpus.h, when the
-// tokenizer has more tokens than the model.
+// tokenizer has more tokens than the model; a warning when it has fewer.
 Corpus open_run_data(const RunConfig& config, RunData state, ProgressLog& progress);
+
+// What a run would find, in lines, without making anything: the named data directory, or the files of the text and the
+// named tokenizer. Throws what open_run_data would throw for these.
+std::vector<std::string> look_at_run_data(const RunConfig& config);
 
 std::string data_line(const Corpus& corpus);
 DataFacts data_facts(const RunConfig& config, const Corpus& corpus);

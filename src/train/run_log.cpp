@@ -6,15 +6,15 @@
 
 namespace centavo {
 
-RunLog::RunLog(std::string out_dir, const RunFacts& facts, const StepCosts& costs, int64_t first_step,
+RunLog::RunLog(std::string out_dir, const RunFacts& facts, const StepCosts& costs, std::optional<int64_t> resumed_at,
                ProgressLog& progress)
     : out_dir_(std::move(out_dir)),
       facts_(facts),
       costs_(costs),
       progress_(progress),
-      metrics_(out_dir_, facts, first_step > 0 ? std::optional(first_step) : std::nullopt),
-      events_(out_dir_, first_step),
-      first_step_(first_step) {}
+      metrics_(out_dir_, facts, resumed_at),
+      events_(out_dir_, resumed_at.value_or(0)),
+      first_step_(resumed_at.value_or(0)) {}
 
 void RunLog::step(int64_t step, double seconds, double loss, double learning_rate, double grad_norm) {
   training_seconds_ += seconds;

@@ -23,8 +23,10 @@ struct StepCosts {
 
 class RunLog {
  public:
-  // `first_step` steps are done; 0 makes new files. `progress` must outlive the log.
-  RunLog(std::string out_dir, const RunFacts& facts, const StepCosts& costs, int64_t first_step, ProgressLog& progress);
+  // New files; or, for a run that goes on at the step `resumed_at`, the ones that are there, whose time and cost count.
+  // `progress` must outlive the log.
+  RunLog(std::string out_dir, const RunFacts& facts, const StepCosts& costs, std::optional<int64_t> resumed_at,
+         ProgressLog& progress);
 
   // `step` counts finished steps; `seconds` is what this one took.
   void step(int64_t step, double seconds, double loss, double learning_rate, double grad_norm);

@@ -1,5 +1,7 @@
 #include "train/throughput.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -61,8 +63,12 @@ double step_flops(const Program& program, const OpTable& ops) {
   return flops;
 }
 
-double measured_peak_flops(const std::string& precision) {
-  return precision.starts_with("bf16") ? peak_of<bf16>(DType::bf16) : peak_of<float>(DType::f32);
+double measured_peak_flops(const std::string& precision, int threads) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(threads);
+  const double peak = precision.starts_with("bf16") ? peak_of<bf16>(DType::bf16) : peak_of<float>(DType::f32);
+  omp_set_num_threads(before);
+  return peak;
 }
 
 }  // namespace centavo

@@ -10,8 +10,8 @@ namespace centavo {
 // Floating-point operations of one step: the cost rules over every call of every section.
 double step_flops(const Program& program, const OpTable& ops);
 
-// The best rate, in FLOP/s, of a square product of the run's dtype in about a quarter of a second on this many
-// threads, operands in cache as far as they fit. Measured, so it differs a little from call to call.
-double measured_peak_flops(const std::string& precision);
+// The best rate, in FLOP/s, of a square product of the run's dtype in about a quarter of a second on `threads` threads,
+// operands in cache as far as they fit. Measured, so it differs a little from call to call.
+double measured_peak_flops(const std::string& precision, int threads);
 
 }  // namespace centavo

@@ -6,6 +6,7 @@
 
 #include "base/files.h"
 #include "base/memory.h"
+#include "base/printable.h"
 #include "model/hf/model_directory.h"
 #include "model/initialize.h"
 #include "program/text.h"
@@ -16,6 +17,7 @@
 #include "train/memory_fit.h"
 #include "train/plan_text.h"
 #include "train/record_facts.h"
+#include "train/report.h"
 #include "train/run_data.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
@@ -26,17 +28,6 @@ namespace centavo {
 namespace {
 
 constexpr int64_t kStepSlots = 2;  // of the rings `lr` and `metrics`
-
-// Text that is safe on a terminal: control characters but line ends and tabs are written out.
-std::string printable(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    const auto code = static_cast<unsigned char>(c);
-    const bool control = (code < 0x20 && c != '\n' && c != '\t') || code == 0x7f;
-    safe += control ? fmt::format("\\x{:02x}", code) : std::string(1, c);
-  }
-  return safe;
-}
 
 Program verified(Program program, const OpTable& ops) {
   verify(program, ops);
@@ -56,11 +47,8 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
   require_exportable(config_.model);
   require_memory(ops_, config_, threads_, program_, available_memory_bytes());
   claim_output_directory();
-  const bool begins = options_.start == TrainOptions::Start::fresh;
-  corpus_.emplace(open_run_data(config_, begins ? RunData::fresh : RunData::made, progress_));
-  if (config_.sample_tokens > 0) {  // a prompt that does not fit is refused now, not after the training
-    prompt_tokens(corpus_->tokenizer, sample_prompt(), config_.model.max_position_embeddings);
-  }
+  corpus_.emplace(open_run_data(config_, resumes() ? RunData::made : RunData::fresh, progress_));
+  require_sample_prompt(config_, corpus_->tokenizer);  // refused now, not after the training
   feed_.emplace(*corpus_, config_.micro_batch, config_.seq_len, static_cast<uint64_t>(config_.seed));
   machine_ = std::make_unique<CpuMachine>(program_, ops_, CpuMachine::Options{.threads = config_.threads});
   if (config_.validation_every > 0) {
@@ -75,7 +63,7 @@ Trainer::~Trainer() = default;
 
 void Trainer::refuse_other_runs() const {
   const bool has_checkpoints = !list_checkpoints(config_.out).empty();
-  if (options_.start == TrainOptions::Start::fresh && has_checkpoints) {
+  if (!resumes() && has_checkpoints) {
     user_error(
         "{} holds the checkpoints of an earlier run; continue it with --resume or choose another directory "
         "with out=DIR",
@@ -96,7 +84,7 @@ void Trainer::claim_output_directory() {
 
 void Trainer::start_or_resume() {
   std::optional<NewestCheckpoint> newest;
-  if (options_.start != TrainOptions::Start::fresh) newest = read_newest_checkpoint(config_.out);
+  if (resumes()) newest = read_newest_checkpoint(config_.out);
   if (newest) {
     resume_from(*newest);
   } else {
@@ -173,9 +161,7 @@ void Trainer::stop_at_non_finite(float loss, float grad_norm) {
   const int64_t micro_step = steps_done_ * config_.grad_accum_steps;
   machine_->write("step", std::as_bytes(std::span<const int64_t>(&steps_done_, 1)));
   machine_->write("micro_step", std::as_bytes(std::span<const int64_t>(&micro_step, 1)));
-  const std::vector<CheckpointPlace> checkpoints = list_checkpoints(config_.out);
-  const bool saved = !checkpoints.empty() && checkpoints.front().step == steps_done_;
-  const std::string directory = saved ? checkpoints.front().directory : save();
+  const std::string directory = is_saved() ? list_checkpoints(config_.out).front().directory : save();
   const std::string place = where.found ? fmt::format(": micro-batch {}, {} wrote it to {}[{}]", where.micro_batch,
                                                       where.op, where.buffer, where.element)
                                         : std::string();
@@ -215,6 +201,22 @@ std::string Trainer::save() {
   return directory;
 }
 
+bool Trainer::is_saved() const {
+  const std::vector<CheckpointPlace> checkpoints = list_checkpoints(config_.out);
+  return !checkpoints.empty() && checkpoints.front().step == steps_done_;
+}
+
+// Catches, unlike elsewhere, because the run has something better to do: the next checkpoint may find room again, and
+// the last one, which the run cannot do without, is not written here.
+void Trainer::save_if_possible() {
+  try {
+    save();
+  } catch (const IoError& error) {
+    progress_.line(fmt::format("warning    step {} could not be saved: {}; going on to the next checkpoint",
+                               steps_done_, error.what()));
+  }
+}
+
 void Trainer::announce() {
   for (const std::string& line : plan_lines(config_, program_, threads_)) progress_.line(line);
   progress_.line(fmt::format("data       {}", data_line(*corpus_)));
@@ -225,11 +227,34 @@ void Trainer::open_log() {
   RunFacts facts = record_facts(config_, program_, program_hash_, *corpus_);
   facts.command = options_.command;
   facts.threads = threads_;
-  facts.peak_flops = measured_peak_flops(config_.precision);
+  facts.peak_flops = measured_peak_flops(config_.precision, threads_);
   const int64_t tokens = config_.micro_batch * config_.grad_accum_steps * config_.seq_len;
   const StepCosts costs{tokens, step_flops(program_, ops_), program_.arena_bytes.at(Home::device)};
   write_file_atomic(config_.out + "/run.json", to_json(facts).dump(2) + "\n");
-  run_log_ = std::make_unique<RunLog>(config_.out, facts, costs, steps_done_, progress_);
+  const std::optional<int64_t> resumed_at = resumes() ? std::optional(steps_done_) : std::nullopt;
+  run_log_ = std::make_unique<RunLog>(config_.out, facts, costs, resumed_at, progress_);
+}
+
+int64_t Trainer::validation_windows_due() const {
+  if (!validates()) return 0;
+  if (is_last()) return feed_->validation_windows();
+  return due(config_.validation_every) ? std::min(config_.validation_windows, feed_->validation_windows()) : 0;
+}
+
+bool Trainer::sample_due() const {
+  return config_.sample_tokens > 0 && (is_last() || (steps_done_ > 0 && due(config_.sample_every)));
+}
+
+// Is something due after this step that is not among `measured`? The end also has to be on record.
+bool Trainer::owes(const Measured& measured) const {
+  return validation_windows_due() > measured.validation_windows || (sample_due() && !measured.sampled) ||
+         measured.max_steps != config_.max_steps;
+}
+
+void Trainer::measure(const Measured& measured) {
+  const int64_t windows = validation_windows_due();
+  if (windows > measured.validation_windows) validate_and_log(windows);
+  if (sample_due() && !measured.sampled) sample_and_log();
 }
 
 void Trainer::validate_and_log(int64_t most_windows) {
@@ -239,61 +264,63 @@ void Trainer::validate_and_log(int64_t most_windows) {
                         .bits_per_byte = v.bits_per_byte,
                         .bytes = v.bytes,
                         .tokens = v.tokens,
-                        .time = 0});
+                        .time = 0,
+                        .windows = most_windows});
   run_log_->write_report();
-}
-
-// Without a token to start from, a text starts on a new line.
-std::string Trainer::sample_prompt() const {
-  const bool nothing = config_.sample_prompt.empty() && !corpus_->tokenizer.end_of_text();
-  return nothing ? "\n" : config_.sample_prompt;
 }
 
 void Trainer::sample_and_log() {
   const GenerationSettings settings{.max_tokens = config_.sample_tokens,
                                     .draw = {.temperature = config_.sample_temperature},
                                     .seed = static_cast<uint64_t>(config_.seed)};
-  const std::string text = sample_text(ops_, config_, *machine_, corpus_->tokenizer, sample_prompt(), settings);
-  run_log_->sample({.step = steps_done_, .text = text, .prompt = sample_prompt()});
-  progress_.line(fmt::format("sample     {}", printable(sample_prompt() + text)));
+  const std::string prompt = sample_prompt(config_, corpus_->tokenizer);
+  const std::string text = sample_text(ops_, config_, *machine_, corpus_->tokenizer, prompt, settings);
+  run_log_->sample({.step = steps_done_, .text = text, .prompt = prompt});
+  progress_.line(fmt::format("sample     {}", printable(prompt + text)));
 }
 
 Trainer::Outcome Trainer::run() {
   announce();
-  open_log();
-  bool saved = false;
-  if (steps_done_ == 0 && validates()) validate_and_log(config_.validation_windows);
+  const Measured measured = resumes() ? measured_at(config_.out, steps_done_) : Measured{};
+  if (!is_last() || owes(measured)) {  // else it had finished: its record stays as it is
+    open_log();
+    measure(measured);
+    train();
+  }
+  if (is_last()) {
+    finish();
+    return Outcome::finished;
+  }
+  stop_early();
+  return Outcome::stopped;
+}
+
+// The checkpoint comes first: what is measured behind it can be measured again by resuming.
+void Trainer::train() {
   bool stopped = options_.stop();
-  while (steps_done_ < config_.max_steps && !stopped) {
+  while (!is_last() && !stopped) {
     const double start = steady_seconds();
     const StepMetrics metrics = train_step();
     run_log_->step(steps_done_, steady_seconds() - start, metrics.loss, metrics.learning_rate, metrics.grad_norm);
-    const bool last = steps_done_ == config_.max_steps;
-    saved = due(config_.checkpoint_every);
-    if (saved) save();
-    if (!last && due(config_.validation_every) && validates()) validate_and_log(config_.validation_windows);
-    if (!last && due(config_.sample_every) && config_.sample_tokens > 0) sample_and_log();
+    if (is_last()) {
+      save();
+    } else if (due(config_.checkpoint_every)) {
+      save_if_possible();
+    }
+    measure({});
     stopped = options_.stop();
   }
-  if (!saved) save();
-  if (steps_done_ < config_.max_steps) {
-    stop_early();
-    return Outcome::stopped;
-  }
-  finish();
-  return Outcome::finished;
+  if (!is_saved()) save();
 }
 
 void Trainer::stop_early() {
-  run_log_->write_report();
+  write_report(config_.out);
   progress_.line(fmt::format("stopped    after step {}; go on with: centavo resume {}", steps_done_, config_.out));
 }
 
 // The checkpoint is written before: whatever fails here can be done again by resuming.
 void Trainer::finish() {
-  if (validates()) validate_and_log(feed_->validation_windows());
-  if (config_.sample_tokens > 0) sample_and_log();
-  run_log_->write_report();
+  write_report(config_.out);
   const std::string model = config_.out + "/model";
   export_model(*machine_, config_.model, exported(corpus_->tokenizer), model);
   progress_.line(fmt::format("saved      {}", list_checkpoints(config_.out).front().directory));

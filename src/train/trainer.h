@@ -64,7 +64,9 @@ class Trainer {
   ~Trainer();
 
   enum class Outcome : uint8_t { finished, stopped };
-  // Trains to max_steps, validates, samples, checkpoints and reports as configured, and exports the model.
+  // Trains to max_steps, validates, samples, checkpoints and reports as configured, and exports the model. What is due
+  // after a step is measured behind its checkpoint; a run that goes on from there measures what its log lacks and
+  // nothing again. A checkpoint on the way that cannot be written is passed over with a warning.
   Outcome run();
 
   // The pieces of run(), for tests.
@@ -86,12 +88,20 @@ class Trainer {
   void check_resumable(const std::string& directory, const Checkpoint& checkpoint) const;
   [[noreturn]] void stop_at_non_finite(float loss, float grad_norm);
   bool due(int64_t every) const { return every > 0 && steps_done_ % every == 0; }
+  bool resumes() const { return options_.start != TrainOptions::Start::fresh; }
+  bool is_last() const { return steps_done_ == config_.max_steps; }
   bool validates() const { return evaluator_ != nullptr && feed_->validation_windows() > 0; }
   void announce();
   void open_log();
+  int64_t validation_windows_due() const;
+  bool sample_due() const;
+  bool owes(const Measured& measured) const;
+  void measure(const Measured& measured);
   void validate_and_log(int64_t most_windows);
-  std::string sample_prompt() const;
   void sample_and_log();
+  bool is_saved() const;
+  void save_if_possible();
+  void train();
   void stop_early();
   void finish();
 

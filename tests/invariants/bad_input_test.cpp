@@ -332,6 +332,40 @@ TEST_F(BadInput, ModelCommands) {
   refused({"generate", model, "--prompt", "a"}, {model + "/config.json: model_type is \"gpt2\""});
 }
 
+// A run that has no model yet says what makes one, in words that a shell takes.
+TEST_F(BadInput, ModelCommandsOnARunWithoutAModel) {
+  trained();
+  fs::remove_all(out() / "model");
+  const std::string run_dir = "'" + out().string() + "'";
+  for (const char* command : {"generate", "eval"}) {
+    Strings args = {command, out().string()};
+    if (args[0] == "eval") args.insert(args.end(), {"--data", path("text.txt")});
+    refused(args, {"has not ended", "centavo resume " + run_dir, "centavo export " + run_dir + " DIR"});
+    args[1] = checkpoint(4).string();
+    refused(args, {"is a checkpoint", "centavo export '" + checkpoint(4).string() + "' DIR"});
+  }
+  fs::remove_all(out() / "checkpoints");
+  refused({"generate", out().string()}, {"before its first checkpoint", "centavo resume " + run_dir});
+}
+
+TEST_F(BadInput, TheCommandOnRecordCanBePastedIntoAShell) {
+  const std::string elsewhere = path("it's out");
+  trained({"out=" + elsewhere, "sample_prompt=a b"});
+  EXPECT_THAT(read(fs::path(elsewhere) / "run.json"),
+              HasSubstr(fmt::format("\"command\": \"centavo train '{}' 'out={}/it'\\\\''s out' 'sample_prompt=a b'\"",
+                                    run_file(), dir_.string())));
+}
+
+TEST_F(BadInput, DryRuns) {
+  train_refused({"--dry-run", "text=" + path("none.txt")}, {path("none.txt"), "No such file"});
+  train_refused({"--dry-run", "text=", "data=" + path("none")}, {path("none")});
+  const auto before = snapshot(dir_);
+  const Outcome outcome = run(train({"--dry-run"}));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("data       0.00 MB in 1 file of " + path("text.txt")));
+  EXPECT_TRUE(snapshot(dir_) == before) << "files were touched";
+}
+
 TEST_F(BadInput, DoctorAlwaysAnswers) {
   EXPECT_THAT(run({"doctor"}).out, HasSubstr("\nwill use"));
   const Outcome json = run({"doctor", "--json"});

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/paths.h"
+
 namespace centavo::testing {
 
 struct Outcome {
@@ -15,13 +17,20 @@ struct Outcome {
   std::string err;
 };
 
+// What is run and where its standard output goes.
+struct Launch {
+  enum class Output : uint8_t { file, closed_pipe };  // a pipe that nobody reads any more
+  std::string program = program_path();
+  Output output = Output::file;
+};
+
 // Runs `centavo ARGS…` to its end.
-Outcome run(const std::vector<std::string>& args);
+Outcome run(const std::vector<std::string>& args, const Launch& launch = {});
 
 // Runs it in a process of its own.
 class Process {
  public:
-  explicit Process(const std::vector<std::string>& args);
+  explicit Process(const std::vector<std::string>& args, const Launch& launch = {});
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
   ~Process();  // kills what still runs
@@ -29,6 +38,8 @@ class Process {
   void signal(int number) const;
   // Has it ended? Does not wait.
   bool ended();
+  // What stands on its standard output so far.
+  std::string output() const;
   Outcome wait();
 
  private:
