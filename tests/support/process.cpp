@@ -21,8 +21,9 @@ std::string contents(std::FILE* file) {
 }  // namespace
 
 // Only what is safe between fork and exec stands in the child's branch.
-Process::Process(const std::vector<std::string>& args) : out_(std::tmpfile()), err_(std::tmpfile()) {
-  std::vector<std::string> all = {program_path()};
+Process::Process(const std::string& program, const std::vector<std::string>& args)
+    : out_(std::tmpfile()), err_(std::tmpfile()) {
+  std::vector<std::string> all = {program};
   all.insert(all.end(), args.begin(), args.end());
   std::vector<char*> argv;
   for (std::string& arg : all) argv.push_back(arg.data());
@@ -34,6 +35,8 @@ Process::Process(const std::vector<std::string>& args) : out_(std::tmpfile()), e
   ::execv(argv[0], argv.data());
   ::_exit(127);
 }
+
+Process::Process(const std::vector<std::string>& args) : Process(program_path(), args) {}
 
 Process::~Process() {
   if (!reaped_) {

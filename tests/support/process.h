@@ -1,4 +1,4 @@
-// The program itself, as a user runs it.
+// Programs run as a user runs them: centavo itself, and those that start ranks.
 #pragma once
 
 #include <sys/types.h>
@@ -22,6 +22,8 @@ Outcome run(const std::vector<std::string>& args);
 class Process {
  public:
   explicit Process(const std::vector<std::string>& args);
+  // Another program, by its full path.
+  Process(const std::string& program, const std::vector<std::string>& args);
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
   ~Process();  // kills what still runs
