@@ -17,6 +17,11 @@
 namespace centavo::testing {
 namespace {
 
+const OpTable& ops() {
+  static const OpTable table = all_ops();
+  return table;
+}
+
 void require(bool holds, const std::string& what) {
   if (!holds) throw std::runtime_error(what);
 }
@@ -80,12 +85,12 @@ class CaseRun {
       : comm_(communicator), c_(c), index_(c.group.index_of(communicator.rank())) {}
 
   void check() {
-    Builder b(ops_, "micro", c_.dtype);
+    Builder b(ops(), "micro", c_.dtype);
     const BufferId y = c_.kind == "all_gather"       ? build_all_gather(b)
                        : c_.kind == "reduce_scatter" ? build_reduce_scatter(b)
                                                      : build_all_reduce(b);
     const std::string name = b.program.buffer(y).name;
-    CpuMachine machine(placed(std::move(b.program)), ops_, {.threads = 1, .debug = true, .communicator = &comm_});
+    CpuMachine machine(placed(std::move(b.program)), ops(), {.threads = 1, .debug = true, .communicator = &comm_});
     set_inputs(machine);
     machine.step();
     compare(get_tensor(machine, name));
@@ -122,9 +127,9 @@ class CaseRun {
 
   Program placed(Program program) const {
     program.ranks = comm_.ranks();
-    program = add_cpu_workspaces(std::move(program), ops_, {1, &comm_});
+    program = add_cpu_workspaces(std::move(program), ops(), {1, &comm_});
     program = place(std::move(program), {.red_zone_bytes = kRedZoneBytes, .borrow = {}});
-    verify(program, ops_);
+    verify(program, ops());
     return program;
   }
 
@@ -141,23 +146,24 @@ class CaseRun {
     if (c_.bind == Bind::add) set(machine, "part", kAddedFirst);
   }
 
-  double expected(int64_t i) const {
+  double expected(int64_t i) {
     if (c_.kind == "all_gather") return stored(c_.group.member(comm_.rank(), i / c_.n), i % c_.n);
     const int64_t at = c_.kind == "reduce_scatter" ? index_ * c_.n + i : i;
-    std::vector<double> members;
-    for (const int64_t member : members_of(c_.group, comm_.rank())) members.push_back(stored(member, at));
-    const double sum = tree_sum(c_.dtype, members);
+    members_.clear();
+    for (int64_t k = 0; k < c_.group.ranks; ++k) members_.push_back(stored(c_.group.member(comm_.rank(), k), at));
+    const double sum = tree_sum(c_.dtype, members_);
     if (c_.bind == Bind::write) return rounded(c_.dtype, sum);
     return rounded(c_.dtype, sum_in(c_.dtype, stored(comm_.rank(), kAddedFirst + i), sum));
   }
 
   double stored(int64_t rank, int64_t i) const { return rounded(c_.dtype, value_of(c_.dtype, rank, i)); }
 
-  void compare(const std::vector<double>& y) const {
+  void compare(const std::vector<double>& y) {
     for (size_t i = 0; i < y.size(); ++i) {
       const double want = expected(static_cast<int64_t>(i));
-      require(y[i] == want,
-              fmt::format("{} on rank {}: element {} is {}, not {}", c_.text(), comm_.rank(), i, y[i], want));
+      if (y[i] == want) continue;
+      throw std::runtime_error(
+          fmt::format("{} on rank {}: element {} is {}, not {}", c_.text(), comm_.rank(), i, y[i], want));
     }
   }
 
@@ -166,7 +172,7 @@ class CaseRun {
   Communicator& comm_;
   Case c_;
   int64_t index_;
-  const OpTable ops_ = all_ops();
+  std::vector<double> members_;  // of the element compared
 };
 
 std::vector<Group> groups_of(int64_t ranks) {
@@ -244,11 +250,11 @@ void check_messages(Communicator& c) {
 void check_collectives(Communicator& c) {
   for (const Group& group : groups_of(c.ranks())) {
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16, DType::i32, DType::i64}) {
-      for (const int64_t n : {1, 3, 31, 33, 127, 4097}) check_cases(c, dtype, group, n);
+      for (const int64_t n : {1, 3, 33, 127, 1025}) check_cases(c, dtype, group, n);
     }
   }
   // Parts beyond one chunk of 1 MiB, the last of them short.
-  check_cases(c, DType::f64, {c.ranks(), 1}, 140001);
+  CaseRun(c, {"reduce_scatter", DType::f64, {c.ranks(), 1}, 140001}).check();
   CaseRun(c, {"all_reduce", DType::f32, {c.ranks(), 1}, c.ranks() * 270001 + 1}).check();
 }
 
