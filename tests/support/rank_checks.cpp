@@ -241,7 +241,8 @@ void check_messages(Communicator& c) {
   if (c.ranks() > 1) c.exchange(sends, receives);
   for (size_t m = 0; m < in.size() && c.ranks() > 1; ++m) {
     for (size_t i = 0; i < in[m].size(); ++i) {
-      require(in[m][i] == pattern(previous, m + 1, i), fmt::format("byte {} of message {}", i, m));
+      if (in[m][i] == pattern(previous, m + 1, i)) continue;
+      throw std::runtime_error(fmt::format("byte {} of message {}", i, m));
     }
   }
   c.exchange({}, {});
