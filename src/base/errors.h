@@ -6,7 +6,7 @@
 //   RankError    another rank does not answer, failed, or does something else: which, where, when; exit 4
 //   CHECK        a broken promise inside centavo: aborts, unreachable from user input
 //
-// Exceptions are caught in cli/ only.
+// Exceptions are caught in cli/, and at the root of a rank that is a thread (machine/comm/threads.cpp).
 #pragma once
 
 #include <fmt/format.h>

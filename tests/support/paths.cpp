@@ -6,4 +6,6 @@ std::string source_path(const std::string& file) { return std::string(CENTAVO_SO
 
 const char* program_path() { return CENTAVO_PROGRAM; }
 
+const char* mpi_ranks_path() { return CENTAVO_MPI_RANKS; }
+
 }  // namespace centavo::testing

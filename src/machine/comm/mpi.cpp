@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <climits>
 #include <thread>
 
 namespace centavo {
@@ -18,7 +19,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kPieceBytes = int64_t{1} << 30;  // MPI counts in int
 constexpr auto kBusyWait = std::chrono::microseconds(200);
 constexpr auto kLongestSleep = std::chrono::microseconds(500);
 
@@ -58,8 +58,8 @@ class Patience {
 
 class MpiCommunicator : public Communicator {
  public:
-  MpiCommunicator(int64_t rank, std::vector<std::string> hosts, MPI_Comm comm)
-      : Communicator(rank, std::move(hosts)), comm_(comm) {}
+  MpiCommunicator(int64_t rank, std::vector<std::string> hosts, MPI_Comm comm, int64_t piece_bytes)
+      : Communicator(rank, std::move(hosts)), comm_(comm), piece_bytes_(piece_bytes) {}
 
   void exchange(std::span<const Send> sends, std::span<const Receive> receives) override {
     check_peers(sends, receives);
@@ -117,7 +117,7 @@ class MpiCommunicator : public Communicator {
     const auto message_bytes = static_cast<int64_t>(size);
     int64_t begin = 0;
     do {
-      const int64_t n = std::min(kPieceBytes, message_bytes - begin);
+      const int64_t n = std::min(piece_bytes_, message_bytes - begin);
       pieces_.push_back({peer, message_bytes, begin, n, receive});
       requests_.push_back(MPI_REQUEST_NULL);
       start(pieces_.back(), bytes + begin, requests_.back());
@@ -175,6 +175,7 @@ class MpiCommunicator : public Communicator {
   }
 
   MPI_Comm comm_;
+  int64_t piece_bytes_;
   // Of the exchange that runs, in one order; kept for their memory.
   std::vector<Piece> pieces_;
   std::vector<MPI_Request> requests_;
@@ -197,7 +198,8 @@ std::vector<std::string> gather_hosts(int ranks) {
 
 }  // namespace
 
-MpiWorld::MpiWorld() : exceptions_(std::uncaught_exceptions()) {
+MpiWorld::MpiWorld(int64_t piece_bytes) : exceptions_(std::uncaught_exceptions()) {
+  CHECK(piece_bytes > 0 && piece_bytes <= INT_MAX, "pieces of {} bytes", piece_bytes);
   int provided = 0;
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -205,7 +207,7 @@ MpiWorld::MpiWorld() : exceptions_(std::uncaught_exceptions()) {
   int ranks = 0;
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &ranks), "MPI_Comm_size");
-  communicator_ = std::make_unique<MpiCommunicator>(rank, gather_hosts(ranks), MPI_COMM_WORLD);
+  communicator_ = std::make_unique<MpiCommunicator>(rank, gather_hosts(ranks), MPI_COMM_WORLD, piece_bytes);
 }
 
 MpiWorld::~MpiWorld() {
@@ -225,7 +227,7 @@ void MpiWorld::abort(int exit_code) {
 
 namespace centavo {
 
-MpiWorld::MpiWorld() : exceptions_(0) {
+MpiWorld::MpiWorld(int64_t) : exceptions_(0) {
   user_error(
       "centavo was built without Open MPI, and several ranks need it; install libopenmpi-dev and openmpi-bin and "
       "build again");

@@ -13,8 +13,9 @@ namespace centavo {
 // One a process, on the thread that makes it. All calls come from that thread (MPI_THREAD_FUNNELED).
 class MpiWorld {
  public:
-  // Joins the world. Throws UserError when centavo was built without Open MPI, and IoError when MPI refuses.
-  MpiWorld();
+  // Joins the world. Longer messages go in pieces of `piece_bytes` (MPI counts in int). Throws UserError when centavo
+  // was built without Open MPI, and IoError when MPI refuses.
+  explicit MpiWorld(int64_t piece_bytes = int64_t{1} << 30);
   // Leaves it together with all other ranks; when an exception flies it does not wait for them.
   ~MpiWorld();
   MpiWorld(const MpiWorld&) = delete;
