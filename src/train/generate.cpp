@@ -69,26 +69,26 @@ GenerationPrograms generation_programs(const OpTable& ops, const ModelConfig& mo
   return {std::move(decode), decoding_program(ops, model, inference, std::min(kPrefillChunk, max_len), max_len)};
 }
 
-Generator::Generator(const OpTable& ops, const ModelConfig& model, const std::string& precision, CpuMachine* weights,
-                     const Options& options)
-    : max_len_(options.max_len), chunk_(std::min(kPrefillChunk, options.max_len)) {
+Generator::Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, CpuMachine* weights,
+                     int64_t max_len)
+    : max_len_(max_len), chunk_(std::min(kPrefillChunk, max_len)) {
   CHECK(max_len_ >= 1 && max_len_ <= model.max_position_embeddings, "{} positions", max_len_);
-  Inference inference{.precision = precision, .worker = CpuMachine::thread_count(options.threads)};
-  inference.in_units = weights != nullptr;
-  if (weights != nullptr) inference.borrowed = {BufferKind::parameter};
   GenerationPrograms programs = generation_programs(ops, model, inference, max_len_);
-  decode_ =
-      machine_for(ops, std::move(programs.decode), {.threads = options.threads, .debug = false, .lender = weights});
-  prefill_ = machine_for(ops, std::move(programs.prefill),
-                         {.threads = options.threads, .debug = false, .lender = decode_.get()});
+  CpuMachine::Options options{.threads = inference.worker.threads, .debug = false, .lender = weights};
+  options.communicator = inference.worker.communicator;
+  decode_ = machine_for(ops, std::move(programs.decode), options);
+  options.lender = decode_.get();
+  prefill_ = machine_for(ops, std::move(programs.prefill), options);
 }
 
-Generator::Generator(const OpTable& ops, const ModelConfig& model, const std::string& precision, CpuMachine& weights,
-                     const Options& options)
-    : Generator(ops, model, precision, &weights, options) {}
+Generator::Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, CpuMachine& weights,
+                     int64_t max_len)
+    : Generator(ops, model, inference, &weights, max_len) {}
 
 Generator::Generator(const OpTable& ops, const ModelDirectory& model, const Options& options)
-    : Generator(ops, model.config.model, model.precision, nullptr, options) {
+    : Generator(ops, model.config.model,
+                {.precision = model.precision, .worker = CpuMachine::thread_count(options.threads)}, nullptr,
+                options.max_len) {
   load_parameters(*decode_, model);
 }
 
@@ -192,18 +192,26 @@ void require_sample_prompt(const RunConfig& config, const Tokenizer& tokenizer) 
   prompt_tokens(tokenizer, sample_prompt(config, tokenizer), config.model.max_position_embeddings);
 }
 
-GenerationPrograms sampling_programs(const OpTable& ops, const RunConfig& c, int threads) {
-  const auto longest_prompt = static_cast<int64_t>(c.sample_prompt.size()) + 1;  // <|endoftext|> or the line end
-  const int64_t max_len = std::min(c.model.max_position_embeddings, longest_prompt + c.sample_tokens);
-  return generation_programs(ops, c.model, {c.precision, threads, {BufferKind::parameter}}, max_len);
+namespace {
+
+Inference sampling_inference(const RunConfig& c, const Worker& worker) {
+  return {c.precision, worker, true, c.shard, {BufferKind::parameter}};
 }
 
-std::string sample_text(const OpTable& ops, const RunConfig& config, CpuMachine& weights, const Tokenizer& tokenizer,
-                        std::string_view prompt, const GenerationSettings& settings) {
+}  // namespace
+
+GenerationPrograms sampling_programs(const OpTable& ops, const RunConfig& c, const Worker& worker) {
+  const auto longest_prompt = static_cast<int64_t>(c.sample_prompt.size()) + 1;  // <|endoftext|> or the line end
+  const int64_t max_len = std::min(c.model.max_position_embeddings, longest_prompt + c.sample_tokens);
+  return generation_programs(ops, c.model, sampling_inference(c, worker), max_len);
+}
+
+std::string sample_text(const OpTable& ops, const RunConfig& config, const Worker& worker, CpuMachine& weights,
+                        const Tokenizer& tokenizer, std::string_view prompt, const GenerationSettings& settings) {
   const int64_t context = config.model.max_position_embeddings;
   const std::vector<int32_t> tokens = prompt_tokens(tokenizer, prompt, context);
   const int64_t max_len = std::min(context, static_cast<int64_t>(tokens.size()) + settings.max_tokens);
-  Generator generator(ops, config.model, config.precision, weights, {.threads = config.threads, .max_len = max_len});
+  Generator generator(ops, config.model, sampling_inference(config, worker), weights, max_len);
   return generate_text(generator, tokenizer, drawable(tokenizer), tokens, settings).text;
 }
 

@@ -63,8 +63,8 @@ class Generator {
   };
 
   // With the parameters of `weights`, which must outlive this object and is not stepped while it generates.
-  Generator(const OpTable& ops, const ModelConfig& model, const std::string& precision, CpuMachine& weights,
-            const Options& options);
+  Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, CpuMachine& weights,
+            int64_t max_len);
   // With parameters of its own.
   Generator(const OpTable& ops, const ModelDirectory& model, const Options& options);
 
@@ -74,8 +74,8 @@ class Generator {
                      const TokenSink& sink = {});
 
  private:
-  Generator(const OpTable& ops, const ModelConfig& model, const std::string& precision, CpuMachine* weights,
-            const Options& options);
+  Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, CpuMachine* weights,
+            int64_t max_len);
 
   std::vector<double> fill(std::span<const int32_t> prompt);
 
@@ -115,10 +115,10 @@ void require_sample_prompt(const RunConfig& config, const Tokenizer& tokenizer);
 
 // The programs of a run's samples with the longest cache that the prompt may need, a byte being a token at most; the
 // parameters are the training program's.
-GenerationPrograms sampling_programs(const OpTable& ops, const RunConfig& config, int threads);
+GenerationPrograms sampling_programs(const OpTable& ops, const RunConfig& config, const Worker& worker);
 
-// A sample during training, with the parameters that `weights` holds.
-std::string sample_text(const OpTable& ops, const RunConfig& config, CpuMachine& weights, const Tokenizer& tokenizer,
-                        std::string_view prompt, const GenerationSettings& settings);
+// A sample during training, with the parameters that `weights` holds. Every rank draws the same text.
+std::string sample_text(const OpTable& ops, const RunConfig& config, const Worker& worker, CpuMachine& weights,
+                        const Tokenizer& tokenizer, std::string_view prompt, const GenerationSettings& settings);
 
 }  // namespace centavo

@@ -69,7 +69,10 @@ std::vector<int32_t> some_prompt(int64_t count) {
 }
 
 Generator generator_of(CpuMachine& weights, const std::string& precision = "fp32", int64_t max_len = kContext) {
-  return Generator(test_ops(), text_model(), precision, weights, {.threads = 2, .max_len = max_len});
+  return Generator(
+      test_ops(), text_model(),
+      {.precision = precision, .worker = 2, .in_units = false, .shard = "ddp", .borrowed = {BufferKind::parameter}},
+      weights, max_len);
 }
 
 std::string export_of(const CpuMachine& machine, const Tokenizer& tokenizer) {

@@ -21,9 +21,9 @@ int64_t arenas_of(const Program& program) {
   return bytes;
 }
 
-int64_t sampler_arenas(const OpTable& ops, const RunConfig& config, int threads) {
+int64_t sampler_arenas(const OpTable& ops, const RunConfig& config, const Worker& worker) {
   if (config.sample_tokens == 0) return 0;
-  const GenerationPrograms programs = sampling_programs(ops, config, threads);
+  const GenerationPrograms programs = sampling_programs(ops, config, worker);
   return arenas_of(programs.decode) + arenas_of(programs.prefill);
 }
 
@@ -31,15 +31,15 @@ std::string mebibytes(int64_t bytes) { return fmt::format("{:.0f} MiB", static_c
 
 class Fit {
  public:
-  Fit(const OpTable& ops, const RunConfig& config, int threads, int64_t available)
-      : ops_(ops), threads_(threads), available_(available), sampler_bytes_(sampler_arenas(ops, config, threads)) {}
+  Fit(const OpTable& ops, const RunConfig& config, const Worker& worker, int64_t available)
+      : ops_(ops), worker_(worker), available_(available), sampler_bytes_(sampler_arenas(ops, config, worker)) {}
 
   int64_t needed(const RunConfig& config, const Program& training) const {
     const int64_t evaluation =
-        config.validation_every > 0 ? arenas_of(validation_program(ops_, config, threads_)) : int64_t{0};
+        config.validation_every > 0 ? arenas_of(validation_program(ops_, config, worker_)) : int64_t{0};
     return arenas_of(training) + evaluation + sampler_bytes_ + kReserveBytes;
   }
-  int64_t needed(const RunConfig& config) const { return needed(config, training_program(ops_, config, threads_)); }
+  int64_t needed(const RunConfig& config) const { return needed(config, training_program(ops_, config, worker_)); }
 
   // Nearest first; each with the same number of tokens per step.
   std::vector<std::string> plans(RunConfig config) const {
@@ -63,16 +63,16 @@ class Fit {
 
  private:
   const OpTable& ops_;
-  int threads_;
+  Worker worker_;
   int64_t available_;
   int64_t sampler_bytes_;  // the same for every micro-batch
 };
 
 }  // namespace
 
-void require_memory(const OpTable& ops, const RunConfig& config, int threads, const Program& training,
+void require_memory(const OpTable& ops, const RunConfig& config, const Worker& worker, const Program& training,
                     int64_t available_bytes) {
-  const Fit fit(ops, config, threads, available_bytes);
+  const Fit fit(ops, config, worker, available_bytes);
   const int64_t needed = fit.needed(config, training);
   if (needed <= available_bytes) return;
   const std::vector<std::string> plans = fit.plans(config);

@@ -9,13 +9,14 @@
 #include "program/op_table.h"
 #include "program/program.h"
 #include "train/run_config.h"
+#include "train/step_program.h"
 
 namespace centavo {
 
 // Throws OutOfMemory when the run does not fit into `available_bytes`: what is needed and what there is, the regions
 // of `training`, and the nearest plans that fit: the same tokens per step with smaller micro-batches, then fewer
 // logits at a time; or that no smaller micro-batch fits.
-void require_memory(const OpTable& ops, const RunConfig& config, int threads, const Program& training,
+void require_memory(const OpTable& ops, const RunConfig& config, const Worker& worker, const Program& training,
                     int64_t available_bytes);
 
 }  // namespace centavo

@@ -20,10 +20,10 @@ namespace {
 std::string mebibytes(int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
 // The programs beside the training step.
-void verify_others(const OpTable& ops, const RunConfig& config, int threads) {
-  if (config.validation_every > 0) verify(validation_program(ops, config, threads), ops);
+void verify_others(const OpTable& ops, const RunConfig& config, const Worker& worker) {
+  if (config.validation_every > 0) verify(validation_program(ops, config, worker), ops);
   if (config.sample_tokens == 0) return;
-  const GenerationPrograms samples = sampling_programs(ops, config, threads);
+  const GenerationPrograms samples = sampling_programs(ops, config, worker);
   verify(samples.decode, ops);
   verify(samples.prefill, ops);
 }
@@ -41,9 +41,9 @@ int64_t parameter_count(const Program& program) {
   return parameters;
 }
 
-std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, int threads) {
+std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, const Worker& worker) {
   std::vector<std::string> lines = {
-      fmt::format("model      {} parameters, {}, {} threads", parameter_count(training), c.precision, threads),
+      fmt::format("model      {} parameters, {}, {} threads", parameter_count(training), c.precision, worker.threads),
       fmt::format("step       {} sequences of {} tokens in {} micro-batches, {} steps",
                   c.micro_batch * c.grad_accum_steps, c.seq_len, c.grad_accum_steps, c.max_steps),
       fmt::format("memory     {} planned", mebibytes(training.arena_bytes.at(Home::device)))};
@@ -55,14 +55,14 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
 }
 
 std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c) {
-  const int threads = CpuMachine::thread_count(c.threads);
+  const Worker worker = CpuMachine::thread_count(c.threads);
   require_exportable(c.model);
-  const Program training = training_program(ops, c, threads);
+  const Program training = training_program(ops, c, worker);
   verify(training, ops);
-  verify_others(ops, c, threads);
+  verify_others(ops, c, worker);
   const int64_t available = available_memory_bytes();
-  require_memory(ops, c, threads, training, available);
-  std::vector<std::string> lines = plan_lines(c, training, threads);
+  require_memory(ops, c, worker, training, available);
+  std::vector<std::string> lines = plan_lines(c, training, worker);
   lines.push_back(fmt::format("           {} free on this machine", mebibytes(available)));
   for (const std::string& line : look_at_run_data(c)) lines.push_back(line);
   const auto tokens = static_cast<double>(c.micro_batch * c.grad_accum_steps * c.seq_len);
@@ -70,7 +70,7 @@ std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c) {
   const double steps = static_cast<double>(c.max_steps);
   lines.push_back(fmt::format("work       {:.3g} FLOP per step, {:.3g} in all for {:.3g} tokens", flops, flops * steps,
                               tokens * steps));
-  const double peak = measured_peak_flops(c.precision, threads);
+  const double peak = measured_peak_flops(c.precision, worker.threads);
   lines.push_back(fmt::format("           at least {:.3g} s at this machine's measured peak of {:.3g} FLOP/s",
                               flops * steps / peak, peak));
   return lines;

@@ -7,6 +7,7 @@
 #include "program/op_table.h"
 #include "program/program.h"
 #include "train/run_config.h"
+#include "train/step_program.h"
 
 namespace centavo {
 
@@ -14,7 +15,7 @@ namespace centavo {
 int64_t parameter_count(const Program& program);
 
 // The model, the step and the memory by region; a line each.
-std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, int threads);
+std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, const Worker& worker);
 
 // Builds and verifies the programs, checks that they fit into memory, and returns the plan with the data and the work
 // of a step. Throws what a run would throw before it starts, but for what only the reading of the text tells.

@@ -33,8 +33,12 @@ struct RunConfig {
   int64_t max_steps = 0;
   int64_t loss_chunk = 1024;
 
+  std::string memory;  // budget of a rank's device memory, such as "2GiB"; empty: none
+  std::string recompute = "none";
+  std::string offload = "none";
   std::string shard = "ddp";
   std::string grad_sum = "chain";
+  int64_t prefetch = 1;
 
   double learning_rate = 0;
   std::string schedule = "cosine";

@@ -64,7 +64,24 @@ Program placed_for(const Inference& inference, const OpTable& ops, Program progr
   return place(std::move(program), {.red_zone_bytes = 0, .borrow = inference.borrowed});
 }
 
+// Neighbours on one host; all of them where the hosts hold different numbers.
+int64_t ranks_per_node(const Communicator& world) {
+  int64_t local = 1;
+  while (local < world.ranks() && world.host_of(local) == world.host_of(0)) ++local;
+  for (int64_t rank = 0; rank < world.ranks(); ++rank) {
+    const bool same_node = world.host_of(rank) == world.host_of(rank / local * local);
+    if (world.ranks() % local != 0 || !same_node) return world.ranks();
+  }
+  return local;
+}
+
 }  // namespace
+
+Worker::Worker(int thread_count, Communicator& world)
+    : threads(thread_count),
+      mesh{world.ranks() / ranks_per_node(world), ranks_per_node(world)},
+      rank(world.rank()),
+      communicator(&world) {}
 
 const std::vector<std::string>& pass_names() {
   static const std::vector<std::string> names = {"forward", "differentiate", "units",      "optimize", "precision",

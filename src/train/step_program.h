@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/communicator.h"
 #include "model/programs.h"
 #include "passes/shard.h"
 #include "program/op_table.h"
@@ -18,10 +19,13 @@ struct Worker {
   Worker(int thread_count) : threads(thread_count) {}  // NOLINT: a world of one
   Worker(int thread_count, const Mesh& of_ranks, int64_t own_rank)
       : threads(thread_count), mesh(of_ranks), rank(own_rank) {}
+  // Ranks whose hosts hold equally many neighbours form a mesh of nodes. The communicator must outlive what is made.
+  Worker(int thread_count, Communicator& world);
 
   int threads = 1;
   Mesh mesh;
   int64_t rank = 0;
+  Communicator* communicator = nullptr;  // null: alone
 };
 
 // The passes of docs/decisions/0003-passes.md, in order.

@@ -73,7 +73,13 @@ TEST(OneBuilder, ASampleIsRepeatableAndEndsWithTheContext) {
   trainer.train_step();
   const GenerationSettings settings{.max_tokens = 100, .draw = {.temperature = 0.9}, .seed = 3};
   const Tokenizer bytes;
-  Generator generator(test_ops(), config.model, config.precision, trainer.machine(), {.threads = 0, .max_len = 40});
+  Generator generator(test_ops(), config.model,
+                      {.precision = config.precision,
+                       .worker = CpuMachine::thread_count(0),
+                       .in_units = true,
+                       .shard = "ddp",
+                       .borrowed = {BufferKind::parameter}},
+                      trainer.machine(), 40);
   const std::vector<int32_t> prompt = prompt_tokens(bytes, "line", 40);
   const GeneratedText once = generate_text(generator, bytes, drawable(bytes), prompt, settings);
   EXPECT_EQ(once.tokens, 36);
