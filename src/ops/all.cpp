@@ -8,6 +8,7 @@
 #include "ops/attention/attention.h"
 #include "ops/cast/cast.h"
 #include "ops/clip/clip.h"
+#include "ops/copy/copy.h"
 #include "ops/embedding/embedding.h"
 #include "ops/linear/linear.h"
 #include "ops/lm_head_loss/lm_head_loss.h"
@@ -34,6 +35,7 @@ OpTable all_ops() {
       sqnorm_def(),       clip_def(),
       adamw_def(),  //
       add_def(),          cast_def(),
+      copy_def(),                          //
       amax_def(),         quantize_def(),  //
       advance_def(),      all_gather_def(),
       all_reduce_def(),   reduce_scatter_def(),  //

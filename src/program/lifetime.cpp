@@ -50,8 +50,7 @@ std::vector<Life> lifetimes(const Program& program, const Order& order) {
 
 namespace {
 
-// The accesses that matter for being before another life: the last of each lane in the last call, or the first of
-// each lane in the first call.
+// The first access of each lane in the call of the first one, walking from `begin`.
 template <class Iterator>
 std::vector<int> frontier(const Order& order, Iterator begin, Iterator end) {
   std::vector<int> result;
@@ -69,10 +68,18 @@ std::vector<int> frontier(const Order& order, Iterator begin, Iterator end) {
 
 }  // namespace
 
+std::vector<int> last_accesses(const Order& order, const Life& life) {
+  return frontier(order, life.instances.rbegin(), life.instances.rend());
+}
+
+std::vector<int> first_accesses(const Order& order, const Life& life) {
+  return frontier(order, life.instances.begin(), life.instances.end());
+}
+
 bool before(const Order& order, const Life& a, const Life& b) {
   if (a.instances.back() >= b.instances.front()) return false;
-  const auto last = frontier(order, a.instances.rbegin(), a.instances.rend());
-  const auto first = frontier(order, b.instances.begin(), b.instances.end());
+  const auto last = last_accesses(order, a);
+  const auto first = first_accesses(order, b);
   return std::ranges::all_of(
       last, [&](int i) { return std::ranges::all_of(first, [&](int j) { return order.before(i, j); }); });
 }

@@ -24,6 +24,11 @@ bool ends_with_call(const Buffer& buffer);
 
 std::vector<Life> lifetimes(const Program& program, const Order& order);
 
+// What orders a life against others: its last access in each lane of the section call where it ends, and its first in
+// each lane of the call where it begins.
+std::vector<int> last_accesses(const Order& order, const Life& life);
+std::vector<int> first_accesses(const Order& order, const Life& life);
+
 // Does every access of `a` finish before any of `b` starts?
 bool before(const Order& order, const Life& a, const Life& b);
 
