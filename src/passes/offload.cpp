@@ -39,7 +39,6 @@ Op copy_op(int32_t id, BufferId x, BufferId y, const Op& beside) {
   op.inputs = {x};
   op.outputs = {{y, Bind::write}};
   op.stage = beside.stage;
-  op.lane = Lane::copy;
   op.layer = beside.layer;
   return op;
 }

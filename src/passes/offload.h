@@ -11,9 +11,9 @@
 //                 fetched into `NAME.device` right before the op that uses it, which works on that copy in place, and
 //                 is written back right after it.
 //
-// Copies run on the lane `copy`. This pass puts each beside its use; `schedule` issues fetches earlier, so that the
-// state of the next unit arrives while this unit is updated (double buffering), and adds the edges. Copies move bits,
-// hence no result changes.
+// This pass puts each copy beside its use, in line with the ops, so that the text stays valid by itself. `schedule`
+// puts copies on their lane, issues fetches earlier, so that the state of the next unit arrives while this one is
+// updated (double buffering), and adds the edges. Copies move bits, hence no result changes.
 //
 // Which activations: whole tensors (neither windows nor cut into windows) that an op of a layer writes in the forward
 // and the backward only reads. A tensor that the backward computes again (recompute) is none of them.

@@ -25,10 +25,12 @@ class CpuMachine : public Machine {
     bool debug = false;   // the program must be placed with kRedZoneBytes (guard.h)
     // The machine that owns the buffers this program borrows; it must outlive this one.
     CpuMachine* lender = nullptr;
+    // Where the arena of home `host` lies, as a file without a name (base/file_memory.h); empty: in ordinary memory.
+    std::string host_directory = {};
   };
 
   // The program must be verified and placed for one rank. Throws UserError for programs of several ranks and
-  // OutOfMemory, with the table of regions, when the arena cannot be had.
+  // OutOfMemory when an arena cannot be had; errors of host_directory are those of map_file_memory.
   CpuMachine(Program program, const OpTable& ops, const Options& options);
   ~CpuMachine() override;
 
@@ -49,6 +51,7 @@ class CpuMachine : public Machine {
 
   Operand bind(BufferId id) const;
   Prepared prepare(const Op& op, const OpTable& ops) const;
+  std::byte* anonymous_memory(int64_t bytes) const;
   void allocate();
   void run(const Prepared& prepared) const;
 
