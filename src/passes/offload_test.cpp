@@ -26,11 +26,12 @@ const What kActivations = {Offloaded::activations};
 const What kStates = {Offloaded::states};
 const What kBoth = {Offloaded::activations, Offloaded::states};
 
-Program planned(const RunConfig& config, const What& what, int64_t red_zone_bytes = 0, int64_t smallest_bytes = 1) {
+Program planned(const RunConfig& config, const What& what, int64_t red_zone_bytes = 0, int64_t smallest_bytes = 1,
+                int64_t prefetch = 1) {
   Program p = training_program(test_ops(), config, 2, "precision");
   p = offload(std::move(p), {.what = what, .smallest_bytes = smallest_bytes});
   verify(p, test_ops());
-  p = schedule(sections(std::move(p), test_ops(), config.grad_accum_steps), test_ops());
+  p = schedule(sections(std::move(p), test_ops(), config.grad_accum_steps), test_ops(), {.prefetch = prefetch});
   verify(p, test_ops());
   p = place(add_cpu_workspaces(std::move(p), test_ops(), {.threads = 2}),
             {.red_zone_bytes = red_zone_bytes, .borrow = {}});
@@ -158,9 +159,9 @@ TEST(Offload, FetchesOfTheNextUnitStandBeforeTheUpdateOfThisOne) {
 }
 
 TEST(Offload, EachEdgeIsNeeded) {
-  for (const char* accumulation : {"grad_accum_steps=1", "grad_accum_steps=3"}) {
-    const Program program =
-        planned(micro_run(fresh_directory("edges"), {accumulation, "model.num_hidden_layers=3"}), kBoth);
+  for (const int64_t prefetch : {0, 1, 2}) {
+    const RunConfig config = micro_run(fresh_directory("edges"), {"grad_accum_steps=2", "model.num_hidden_layers=3"});
+    const Program program = planned(config, kBoth, 0, 1, prefetch);
     int edges = 0;
     for (size_t s = 0; s < program.sections.size(); ++s) {
       for (size_t o = 0; o < program.sections[s].ops.size(); ++o) {

@@ -141,10 +141,11 @@ Program zero3(const std::string& dtype = "f32") {
   return parse(buffers(dtype) + micro("first", "") + micro("last", "+") + update() + "step first last update\n");
 }
 
+// Without workspaces, whose sizes are a machine's, the units are the largest buffers.
 Program planned(const Program& program, int64_t prefetch) {
   const Program scheduled = schedule(program, test_ops(), {.prefetch = prefetch});
   verify(scheduled, test_ops());
-  const Program placed = derive_edges(place(add_cpu_workspaces(scheduled, test_ops(), {.threads = 1})), test_ops());
+  const Program placed = derive_edges(place(scheduled), test_ops());
   verify(placed, test_ops());
   return placed;
 }
