@@ -37,8 +37,9 @@ OpTable all_ops() {
       sqnorm_def(),       clip_def(),
       adamw_def(),  //
       add_def(),          cast_def(),
+      copy_def(),                          //
       amax_def(),         quantize_def(),  //
-      copy_def(),         fill_def(),
+      fill_def(),
       tree_sum_def(),  //
       advance_def(),      all_gather_def(),
       all_reduce_def(),   reduce_scatter_def(),  //

@@ -15,11 +15,8 @@ constexpr int64_t kReserveBytes = 64 << 20;
 constexpr size_t kMostPlans = 2;
 constexpr int64_t kSmallLossChunk = 128;
 
-int64_t arenas_of(const Program& program) {
-  int64_t bytes = 0;
-  for (const auto& [home, arena] : program.arena_bytes) bytes += arena;
-  return bytes;
-}
+// The arena of the host is a file.
+int64_t arenas_of(const Program& program) { return program.arena_bytes.at(Home::device); }
 
 int64_t sampler_arenas(const OpTable& ops, const RunConfig& config, const Worker& worker) {
   if (config.sample_tokens == 0) return 0;
@@ -41,27 +38,50 @@ class Fit {
   }
   int64_t needed(const RunConfig& config) const { return needed(config, training_program(ops_, config, worker_)); }
 
-  // Nearest first; each with the same number of tokens per step.
-  std::vector<std::string> plans(RunConfig config) const {
+  // Each with the same number of tokens per step: the largest smaller micro-batch, the cheapest recompute; where only
+  // one of them fits, the next smaller micro-batch; where none does, everything together.
+  std::vector<std::string> plans(const RunConfig& config) const {
     std::vector<std::string> found;
-    const auto keep_if_it_fits = [&](const std::string& keys) {
-      const int64_t bytes = needed(config);
-      if (bytes <= available_) found.push_back(fmt::format("{} needs {}", keys, mebibytes(bytes)));
-    };
-    while (found.size() < kMostPlans && config.micro_batch % 2 == 0) {
-      config.micro_batch /= 2;
-      config.grad_accum_steps *= 2;
-      keep_if_it_fits(fmt::format("micro_batch={} grad_accum_steps={}", config.micro_batch, config.grad_accum_steps));
+    RunConfig smaller = config;
+    halve_until_it_fits(smaller, found);
+    for (const char* mode : {"cheap", "attention", "full"}) {
+      if (found.size() == kMostPlans || config.recompute != "none" || !config.memory.empty()) break;
+      RunConfig replayed = config;
+      replayed.recompute = mode;
+      if (add_if_it_fits(replayed, fmt::format("recompute={}", mode), found)) break;
     }
-    if (found.empty() && config.loss_chunk > kSmallLossChunk) {
-      config.loss_chunk = kSmallLossChunk;
-      keep_if_it_fits(fmt::format("micro_batch={} grad_accum_steps={} loss_chunk={}", config.micro_batch,
-                                  config.grad_accum_steps, config.loss_chunk));
-    }
+    if (found.size() < kMostPlans) halve_until_it_fits(smaller, found);
+    if (!found.empty()) return found;
+    smaller.loss_chunk = std::min(smaller.loss_chunk, kSmallLossChunk);
+    smaller.recompute = "full";
+    smaller.offload = "all";
+    smaller.memory.clear();
+    add_if_it_fits(
+        smaller,
+        micro_batch_keys(smaller) + fmt::format(" loss_chunk={} recompute=full offload=all", smaller.loss_chunk),
+        found);
     return found;
   }
 
  private:
+  static std::string micro_batch_keys(const RunConfig& config) {
+    return fmt::format("micro_batch={} grad_accum_steps={}", config.micro_batch, config.grad_accum_steps);
+  }
+
+  bool add_if_it_fits(const RunConfig& config, const std::string& keys, std::vector<std::string>& found) const {
+    const int64_t bytes = needed(config);
+    if (bytes <= available_) found.push_back(fmt::format("{} needs {}", keys, mebibytes(bytes)));
+    return bytes <= available_;
+  }
+
+  void halve_until_it_fits(RunConfig& config, std::vector<std::string>& found) const {
+    while (config.micro_batch % 2 == 0) {
+      config.micro_batch /= 2;
+      config.grad_accum_steps *= 2;
+      if (add_if_it_fits(config, micro_batch_keys(config), found)) return;
+    }
+  }
+
   const OpTable& ops_;
   Worker worker_;
   int64_t available_;
@@ -76,7 +96,9 @@ void require_memory(const OpTable& ops, const RunConfig& config, const Worker& w
   const int64_t needed = fit.needed(config, training);
   if (needed <= available_bytes) return;
   const std::vector<std::string> plans = fit.plans(config);
-  std::string advice = plans.empty() ? "no smaller micro_batch fits: use a smaller model or seq_len" : "these fit:";
+  std::string advice = plans.empty() ? "no smaller micro_batch fits, not with everything recomputed and offloaded "
+                                       "either: use a smaller model or seq_len"
+                                     : "these fit:";
   for (const std::string& plan : plans) advice += "\n  " + plan;
   throw OutOfMemory(fmt::format("the run needs {} of memory and {} are free; {}\nby region:{}", mebibytes(needed),
                                 mebibytes(available_bytes), advice, region_table(training)));

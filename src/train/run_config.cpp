@@ -12,6 +12,7 @@
 #include "base/nearest.h"
 #include "data/tokenizer.h"
 #include "train/run_config_keys.h"
+#include "train/units.h"
 
 namespace centavo {
 namespace {
@@ -203,6 +204,9 @@ void Reader::check_resolved() const {
   if (model.vocab_size < kByteVocabulary) {
     user_error("{}: model.vocab_size is {} and the bytes of a text are {} tokens; set model.vocab_size = {} or more",
                where("model.vocab_size"), model.vocab_size, kByteVocabulary, kByteVocabulary);
+  }
+  if (!config_.memory.empty() && !parse_bytes(config_.memory)) {
+    user_error("{}: memory must be a size such as \"2GiB\" or \"512MiB\", not \"{}\"", where("memory"), config_.memory);
   }
   if (!config_.text.empty() && !config_.data.empty()) {
     user_error("{}: both text and data are given; leave one out", where("data"));

@@ -5,11 +5,14 @@
 
 #include "base/nearest.h"
 #include "passes/differentiate.h"
+#include "passes/edges.h"
 #include "passes/optimize.h"
 #include "passes/place.h"
 #include "passes/precision.h"
+#include "passes/schedule.h"
 #include "passes/sections.h"
 #include "passes/units.h"
+#include "train/fit.h"
 
 namespace centavo {
 namespace {
@@ -33,7 +36,8 @@ PrecisionPolicy training_policy(const RunConfig& c) {
   return policy;
 }
 
-std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, const Worker& worker) {
+std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, const Worker& worker,
+                                       const Techniques& techniques) {
   const int64_t ranks = worker.mesh.ranks();
   const BatchShape batch = packed_batch(c, token_slots(c, ranks));
   const GradSum grad_sum = grad_sum_of(c);
@@ -45,11 +49,14 @@ std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, c
       {"units", [](Program p) { return units(std::move(p)); }},
       {"optimize", [&, optimizer](Program p) { return optimize(std::move(p), ops, optimizer); }},
       {"precision", [&](Program p) { return precision(std::move(p), ops, training_policy(c)); }},
+      {"recompute", [&](Program p) { return recompute(std::move(p), ops, techniques.recompute); }},
+      {"offload", [&](Program p) { return offload(std::move(p), techniques.offload); }},
       {"shard", [&, cuts](Program p) { return shard(std::move(p), ops, cuts); }},
       {"sections",
        [&, ranks, grad_sum](Program p) { return sections(std::move(p), ops, micro_batches_of(c, ranks), grad_sum); }},
+      {"schedule", [&](Program p) { return schedule(std::move(p), ops, {c.prefetch}); }},
       {"workspaces", [&](Program p) { return add_cpu_workspaces(std::move(p), ops, {worker.threads}); }},
-      {"place", [](Program p) { return place(std::move(p)); }},
+      {"place", [&](Program p) { return derive_edges(place(std::move(p)), ops); }},
   };
 }
 
@@ -59,9 +66,10 @@ Program placed_for(const Inference& inference, const OpTable& ops, Program progr
   if (inference.in_units) {
     const Worker& worker = inference.worker;
     program = shard(std::move(program), ops, shard_choice(inference.shard, worker.mesh, worker.rank, GradSum::chain));
+    program = schedule(std::move(program), ops);
   }
   program = add_cpu_workspaces(std::move(program), ops, {inference.worker.threads});
-  return place(std::move(program), {.red_zone_bytes = 0, .borrow = inference.borrowed});
+  return derive_edges(place(std::move(program), {.red_zone_bytes = 0, .borrow = inference.borrowed}), ops);
 }
 
 // Neighbours on one host; all of them where the hosts hold different numbers.
@@ -76,6 +84,14 @@ int64_t ranks_per_node(const Communicator& world) {
 }
 
 }  // namespace
+
+Techniques techniques_of(const RunConfig& config) {
+  Techniques techniques{recompute_choice(config.recompute), {}};
+  const bool all = config.offload == "all";
+  if (all || config.offload == "activations") techniques.offload.what.insert(Offloaded::activations);
+  if (all || config.offload == "states") techniques.offload.what.insert(Offloaded::states);
+  return techniques;
+}
 
 Worker::Worker(int thread_count, Communicator& world)
     : threads(thread_count),
@@ -96,12 +112,19 @@ int64_t micro_batches_of(const RunConfig& config, int64_t ranks) {
 int64_t token_slots(const RunConfig& config, int64_t ranks) { return 2 * micro_batches_of(config, ranks); }
 
 Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker, const std::string& last) {
+  const auto at = [](const std::string& pass) { return std::ranges::find(pass_names(), pass); };
+  const bool matters = at(last) >= at("recompute");
+  return training_program(ops, config, worker, matters ? fit(ops, config, worker) : Techniques(), last);
+}
+
+Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker,
+                         const Techniques& techniques, const std::string& last) {
   if (std::ranges::find(pass_names(), last) == pass_names().end()) {
     user_error("there is no pass '{}'; the passes are {}{}", last, fmt::join(pass_names(), ", "),
                did_you_mean(last, pass_names()));
   }
   Program program;
-  for (const NamedPass& pass : training_passes(ops, config, worker)) {
+  for (const NamedPass& pass : training_passes(ops, config, worker, techniques)) {
     program = pass.run(std::move(program));
     if (pass.name == last) break;
   }

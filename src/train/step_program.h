@@ -7,6 +7,8 @@
 
 #include "base/communicator.h"
 #include "model/programs.h"
+#include "passes/offload.h"
+#include "passes/recompute.h"
 #include "passes/shard.h"
 #include "program/op_table.h"
 #include "program/program.h"
@@ -28,6 +30,15 @@ struct Worker {
   Communicator* communicator = nullptr;  // null: alone
 };
 
+// What is done to need less memory, beside cutting over ranks.
+struct Techniques {
+  RecomputeChoice recompute = {};
+  OffloadChoice offload = {};
+};
+
+// What the run file asks for by name; a budget (`memory`) may ask for more (train/fit.h).
+Techniques techniques_of(const RunConfig& config);
+
 // The passes of docs/decisions/0003-passes.md, in order.
 const std::vector<std::string>& pass_names();
 
@@ -35,6 +46,8 @@ const std::vector<std::string>& pass_names();
 // the run alone, up to `sections` not on the machine either; `threads` sizes the workspaces.
 Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker,
                          const std::string& last = "place");
+Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker,
+                         const Techniques& techniques, const std::string& last = "place");
 
 // Micro-batches of a step that one of `ranks` ranks computes; the last ones may be empty on some.
 int64_t micro_batches_of(const RunConfig& config, int64_t ranks);

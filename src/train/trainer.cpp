@@ -1,18 +1,24 @@
 #include "train/trainer.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <numbers>
 
+#include "base/between_ranks.h"
 #include "base/files.h"
 #include "base/memory.h"
 #include "base/printable.h"
 #include "model/hf/model_directory.h"
 #include "model/initialize.h"
+#include "program/tensors.h"
 #include "program/text.h"
 #include "program/verify.h"
 #include "train/diagnose.h"
 #include "train/export_checkpoint.h"
+#include "train/fit.h"
 #include "train/generate.h"
 #include "train/memory_fit.h"
 #include "train/plan_text.h"
@@ -34,29 +40,97 @@ Program verified(Program program, const OpTable& ops) {
   return program;
 }
 
+// As many threads as the run asks for, or this rank's share of the cores.
+int threads_of(const RunConfig& config, const Communicator& world) {
+  if (config.threads > 0) return CpuMachine::thread_count(config.threads);
+  int64_t neighbours = 0;
+  for (int64_t rank = 0; rank < world.ranks(); ++rank) {
+    neighbours += world.host_of(rank) == world.host_of(world.rank()) ? 1 : 0;
+  }
+  return static_cast<int>(std::max<int64_t>(1, CpuMachine::thread_count(0) / neighbours));
+}
+
+// Of this process: those on its host share what there is.
+int64_t memory_for(const Worker& worker) { return available_memory_bytes() / worker.mesh.local; }
+
 }  // namespace
 
 Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& options)
     : ops_(ops),
       config_(std::move(config)),
       options_(options),
-      threads_(CpuMachine::thread_count(config_.threads)),
-      program_(verified(training_program(ops_, config_, threads_), ops_)),
-      program_hash_(hash_of(training_program(ops_, config_, 1, "sections"))),
-      progress_(options_.log, options_.progress, config_.log_every) {
+      world_(options.world == nullptr ? alone_ : *options.world),
+      worker_(threads_of(config_, world_), world_),
+      techniques_(fit(ops_, config_, worker_)),
+      program_(verified(training_program(ops_, config_, worker_, techniques_), ops_)),
+      program_hash_(hash_of(training_program(ops_, config_, 1, "precision"))),
+      progress_(leads() ? options_.log : nullptr, options_.progress, config_.log_every) {
   require_exportable(config_.model);
-  require_memory(ops_, config_, threads_, program_, available_memory_bytes());
-  claim_output_directory();
-  corpus_.emplace(open_run_data(config_, resumes() ? RunData::made : RunData::fresh, progress_));
+  require_work_for_all();
+  require_memory(ops_, config_, worker_, program_, memory_for(worker_));
+  if (leads()) claim_output_directory();
+  open_data();
   require_sample_prompt(config_, corpus_->tokenizer);  // refused now, not after the training
+  compare_beginnings();
   feed_.emplace(*corpus_, config_.micro_batch, config_.seq_len, static_cast<uint64_t>(config_.seed));
-  machine_ = std::make_unique<CpuMachine>(program_, ops_, CpuMachine::Options{.threads = config_.threads});
+  machine_ = std::make_unique<CpuMachine>(program_, ops_, machine_options());
   if (config_.validation_every > 0) {
-    evaluator_ = std::make_unique<CpuMachine>(
-        verified(validation_program(ops_, config_, threads_), ops_), ops_,
-        CpuMachine::Options{.threads = config_.threads, .debug = false, .lender = machine_.get()});
+    CpuMachine::Options borrowing = machine_options();
+    borrowing.lender = machine_.get();
+    evaluator_ =
+        std::make_unique<CpuMachine>(verified(validation_program(ops_, config_, worker_), ops_), ops_, borrowing);
   }
   start_or_resume();
+}
+
+CpuMachine::Options Trainer::machine_options() const {
+  CpuMachine::Options options{.threads = worker_.threads};
+  options.communicator = &world_;
+  options.host_directory = config_.out;
+  return options;
+}
+
+void Trainer::require_work_for_all() const {
+  if (world_.ranks() <= config_.grad_accum_steps) return;
+  user_error("a step has {} micro-batches and there are {} ranks; set grad_accum_steps = {} or use {} ranks",
+             config_.grad_accum_steps, world_.ranks(), world_.ranks(), config_.grad_accum_steps);
+}
+
+// Rank 0 makes what is missing; the others open it.
+void Trainer::open_data() {
+  const RunData state = resumes() || !leads() ? RunData::made : RunData::fresh;
+  if (leads()) corpus_.emplace(open_run_data(config_, state, progress_));
+  barrier(world_);
+  if (!leads()) corpus_.emplace(open_run_data(config_, state, progress_));
+}
+
+void Trainer::compare_ranks(const char* what, const std::string& own) const {
+  const std::vector<std::string> all = all_gather_texts(world_, own);
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    throw RankError(
+        fmt::format("rank {} on host {} has another {} than rank 0 on host {}; start all ranks with the same "
+                    "program, run file and data",
+                    rank, world_.host_of(static_cast<int64_t>(rank)), what, world_.host_of(0)));
+  }
+}
+
+void Trainer::compare_beginnings() const {
+  compare_ranks("program", fmt::format("{:016x}", program_hash_));
+  compare_ranks("configuration", print(config_));
+  compare_ranks("data", fmt::format("{:016x}", corpus_->hash));
+}
+
+// Weights that are kept whole are the same on every rank, unless memory or a computation went wrong.
+void Trainer::compare_weights() const {
+  uint64_t hash = 0;
+  for (const TensorPart& part : tensor_parts(program_)) {
+    const Buffer& buffer = program_.buffer(part.buffer);
+    if (buffer.shard || part.kind != BufferKind::parameter) continue;
+    const std::byte* memory = machine_->memory(buffer.name) + part.at * size_of(part.dtype);
+    hash = XXH3_64bits_withSeed(memory, static_cast<size_t>(part.elements() * size_of(part.dtype)), hash);
+  }
+  compare_ranks("copy of the weights", fmt::format("{:016x}", hash));
 }
 
 Trainer::~Trainer() = default;
@@ -90,7 +164,16 @@ void Trainer::start_or_resume() {
   } else {
     initialize();
   }
-  write_file_atomic(config_.out + "/config.toml", print(config_));
+  set_counters();
+  if (leads()) write_file_atomic(config_.out + "/config.toml", print(config_));
+  barrier(world_);
+}
+
+// The counter of micro-batches is a rank's own: how many there are depends on the number of ranks.
+void Trainer::set_counters() {
+  const int64_t micro_step = steps_done_ * micro_batches();
+  machine_->write("step", std::as_bytes(std::span<const int64_t>(&steps_done_, 1)));
+  machine_->write("micro_step", std::as_bytes(std::span<const int64_t>(&micro_step, 1)));
 }
 
 void Trainer::resume_from(const NewestCheckpoint& newest) {
@@ -133,10 +216,14 @@ void Trainer::check_resumable(const std::string& directory, const Checkpoint& ch
 }
 
 StepMetrics Trainer::train_step() {
-  const int64_t micro_batches = config_.grad_accum_steps;
-  for (int64_t i = 0; i < micro_batches; ++i) {
-    const int64_t index = steps_done_ * micro_batches + i;
-    feed_->training(*machine_, index, index % token_slots(config_));
+  for (int64_t i = 0; i < micro_batches(); ++i) {
+    const int64_t slot = (steps_done_ * micro_batches() + i) % token_slots(config_, world_.ranks());
+    const int64_t leaf = i * world_.ranks() + world_.rank();
+    if (leaf < config_.grad_accum_steps) {
+      feed_->training(*machine_, steps_done_ * config_.grad_accum_steps + leaf, slot);
+    } else {
+      feed_->nothing(*machine_, slot);
+    }
   }
   const Schedule schedule{.decay = decay_of(config_.schedule),
                           .learning_rate = config_.learning_rate,
@@ -155,16 +242,19 @@ StepMetrics Trainer::train_step() {
   return {steps_done_++, metrics[0], metrics[1], lr};
 }
 
-// The optimizer wrote nothing, so with the counters set back the machine holds the state before the step.
+// The optimizer wrote nothing, so with the counters set back the machine holds the state before the step. All ranks
+// have seen the same; each looks into its own micro-batches, and the lowest that finds something is believed.
 void Trainer::stop_at_non_finite(float loss, float grad_norm) {
-  const NonFinite where = find_non_finite(*machine_, steps_done_, config_.grad_accum_steps);
-  const int64_t micro_step = steps_done_ * config_.grad_accum_steps;
-  machine_->write("step", std::as_bytes(std::span<const int64_t>(&steps_done_, 1)));
-  machine_->write("micro_step", std::as_bytes(std::span<const int64_t>(&micro_step, 1)));
+  const NonFinite where = find_non_finite(*machine_, steps_done_, micro_batches());
+  set_counters();
   const std::string directory = is_saved() ? list_checkpoints(config_.out).front().directory : save();
-  const std::string place = where.found ? fmt::format(": micro-batch {}, {} wrote it to {}[{}]", where.micro_batch,
-                                                      where.op, where.buffer, where.element)
-                                        : std::string();
+  const std::string own = where.found ? fmt::format(": micro-batch {}, {} wrote it to {}[{}]", where.micro_batch,
+                                                    where.op, where.buffer, where.element)
+                                      : std::string();
+  std::string place;
+  for (const std::string& text : all_gather_texts(world_, own)) {
+    if (place.empty()) place = text;
+  }
   progress_.close();
   user_error(
       "step {}: loss {} or gradient norm {} is not finite{}; the state before the step is in {}, start again with "
@@ -172,20 +262,56 @@ void Trainer::stop_at_non_finite(float loss, float grad_norm) {
       steps_done_, loss, grad_norm, place, directory);
 }
 
+namespace {
+
+// What a rank has computed of one batch.
+struct BatchScore {
+  double nats = 0;
+  int64_t tokens = 0;
+  int64_t bytes = 0;
+};
+
+std::string as_text(const std::vector<BatchScore>& scores) {
+  return {reinterpret_cast<const char*>(scores.data()), scores.size() * sizeof(BatchScore)};
+}
+
+std::vector<BatchScore> as_scores(const std::string& text) {
+  std::vector<BatchScore> scores(text.size() / sizeof(BatchScore));
+  std::memcpy(scores.data(), text.data(), text.size());
+  return scores;
+}
+
+}  // namespace
+
+// Batch b belongs to rank b mod R. Scores are added in the order of the batches, whoever has computed them.
 Validation Trainer::validate(int64_t most_windows) {
   CHECK(evaluator_ != nullptr);
   const int64_t windows = std::min(most_windows, feed_->validation_windows());
+  const int64_t batches = (windows + config_.micro_batch - 1) / config_.micro_batch;
+  const int64_t rounds = (batches + world_.ranks() - 1) / world_.ranks();
+  std::vector<BatchScore> own;
+  for (int64_t round = 0; round < rounds; ++round) {
+    BatchScore score;
+    score.bytes = feed_->validation(*evaluator_, round * world_.ranks() + world_.rank(), windows);
+    evaluator_->step();
+    float nats = 0;
+    int32_t tokens = 0;
+    evaluator_->read("loss", std::as_writable_bytes(std::span(&nats, 1)));
+    evaluator_->read("count", std::as_writable_bytes(std::span(&tokens, 1)));
+    score.nats = nats;
+    score.tokens = tokens;
+    own.push_back(score);
+  }
+  std::vector<std::vector<BatchScore>> all;
+  for (const std::string& text : all_gather_texts(world_, as_text(own))) all.push_back(as_scores(text));
   double nats = 0;
   Validation result;
-  for (int64_t batch = 0; batch * config_.micro_batch < windows; ++batch) {
-    result.bytes += feed_->validation(*evaluator_, batch, windows);
-    evaluator_->step();
-    float batch_nats = 0;
-    int32_t batch_tokens = 0;
-    evaluator_->read("loss", std::as_writable_bytes(std::span(&batch_nats, 1)));
-    evaluator_->read("count", std::as_writable_bytes(std::span(&batch_tokens, 1)));
-    nats += batch_nats;
-    result.tokens += batch_tokens;
+  for (int64_t batch = 0; batch < rounds * world_.ranks(); ++batch) {
+    const BatchScore& score =
+        all[static_cast<size_t>(batch % world_.ranks())][static_cast<size_t>(batch / world_.ranks())];
+    nats += score.nats;
+    result.tokens += score.tokens;
+    result.bytes += score.bytes;
   }
   result.nats_per_token = nats / static_cast<double>(result.tokens);
   result.bits_per_byte = nats / std::numbers::ln2 / static_cast<double>(result.bytes);
@@ -193,6 +319,7 @@ Validation Trainer::validate(int64_t most_windows) {
 }
 
 std::string Trainer::save() {
+  compare_weights();
   const std::string program = print(machine_->program());
   const std::vector<TensorView> tensors = persistent_tensors(*machine_);
   const std::string directory =
@@ -201,9 +328,12 @@ std::string Trainer::save() {
   return directory;
 }
 
-bool Trainer::is_saved() const {
+// As rank 0 sees it.
+bool Trainer::is_saved() {
+  if (!leads()) return max_over_ranks(world_, int64_t{0}) > 0;
   const std::vector<CheckpointPlace> checkpoints = list_checkpoints(config_.out);
-  return !checkpoints.empty() && checkpoints.front().step == steps_done_;
+  const bool saved = !checkpoints.empty() && checkpoints.front().step == steps_done_;
+  return max_over_ranks(world_, int64_t{saved ? 1 : 0}) > 0;
 }
 
 // Catches, unlike elsewhere, because the run has something better to do: the next checkpoint may find room again, and
@@ -218,18 +348,22 @@ void Trainer::save_if_possible() {
 }
 
 void Trainer::announce() {
-  for (const std::string& line : plan_lines(config_, program_, threads_)) progress_.line(line);
+  for (const std::string& line : plan_lines(config_, program_, worker_)) progress_.line(line);
+  const std::string table = techniques_table(ops_, config_, worker_, techniques_);
+  if (!table.empty()) progress_.line("techniques" + table);
   progress_.line(fmt::format("data       {}", data_line(*corpus_)));
   if (steps_done_ > 0) progress_.line(fmt::format("resume     after step {}", steps_done_));
 }
 
 void Trainer::open_log() {
+  if (!leads()) return;
   RunFacts facts = record_facts(config_, program_, program_hash_, *corpus_);
   facts.command = options_.command;
-  facts.threads = threads_;
-  facts.peak_flops = measured_peak_flops(config_.precision, threads_);
+  facts.threads = worker_.threads;
+  facts.peak_flops = measured_peak_flops(config_.precision, worker_.threads) * static_cast<double>(world_.ranks());
   const int64_t tokens = config_.micro_batch * config_.grad_accum_steps * config_.seq_len;
-  const StepCosts costs{tokens, step_flops(program_, ops_), program_.arena_bytes.at(Home::device)};
+  const StepCosts costs{tokens, step_flops(program_, ops_) * static_cast<double>(world_.ranks()),
+                        program_.arena_bytes.at(Home::device)};
   write_file_atomic(config_.out + "/run.json", to_json(facts).dump(2) + "\n");
   const std::optional<int64_t> resumed_at = resumes() ? std::optional(steps_done_) : std::nullopt;
   run_log_ = std::make_unique<RunLog>(config_.out, facts, costs, resumed_at, progress_);
@@ -259,6 +393,7 @@ void Trainer::measure(const Measured& measured) {
 
 void Trainer::validate_and_log(int64_t most_windows) {
   const Validation v = validate(most_windows);
+  if (!leads()) return;
   run_log_->validation({.step = steps_done_,
                         .loss = v.nats_per_token,
                         .bits_per_byte = v.bits_per_byte,
@@ -274,14 +409,24 @@ void Trainer::sample_and_log() {
                                     .draw = {.temperature = config_.sample_temperature},
                                     .seed = static_cast<uint64_t>(config_.seed)};
   const std::string prompt = sample_prompt(config_, corpus_->tokenizer);
-  const std::string text = sample_text(ops_, config_, *machine_, corpus_->tokenizer, prompt, settings);
+  const std::string text = sample_text(ops_, config_, worker_, *machine_, corpus_->tokenizer, prompt, settings);
+  if (!leads()) return;
   run_log_->sample({.step = steps_done_, .text = text, .prompt = prompt});
   progress_.line(fmt::format("sample     {}", printable(prompt + text)));
 }
 
+// What rank 0 finds in the log of a run that goes on.
+Measured Trainer::measured_so_far() {
+  Measured measured = resumes() && leads() ? measured_at(config_.out, steps_done_) : Measured{};
+  measured.validation_windows = max_over_ranks(world_, measured.validation_windows);
+  measured.sampled = max_over_ranks(world_, int64_t{measured.sampled ? 1 : 0}) > 0;
+  measured.max_steps = max_over_ranks(world_, measured.max_steps);
+  return measured;
+}
+
 Trainer::Outcome Trainer::run() {
   announce();
-  const Measured measured = resumes() ? measured_at(config_.out, steps_done_) : Measured{};
+  const Measured measured = measured_so_far();
   if (!is_last() || owes(measured)) {  // else it had finished: its record stays as it is
     open_log();
     measure(measured);
@@ -297,29 +442,35 @@ Trainer::Outcome Trainer::run() {
 
 // The checkpoint comes first: what is measured behind it can be measured again by resuming.
 void Trainer::train() {
-  bool stopped = options_.stop();
+  bool stopped = stop_agreed();
   while (!is_last() && !stopped) {
     const double start = steady_seconds();
     const StepMetrics metrics = train_step();
-    run_log_->step(steps_done_, steady_seconds() - start, metrics.loss, metrics.learning_rate, metrics.grad_norm);
+    if (leads())
+      run_log_->step(steps_done_, steady_seconds() - start, metrics.loss, metrics.learning_rate, metrics.grad_norm);
     if (is_last()) {
       save();
     } else if (due(config_.checkpoint_every)) {
       save_if_possible();
     }
     measure({});
-    stopped = options_.stop();
+    stopped = stop_agreed();
   }
   if (!is_saved()) save();
 }
 
+// Where one rank has been told to stop, all do.
+bool Trainer::stop_agreed() { return max_over_ranks(world_, int64_t{options_.stop() ? 1 : 0}) > 0; }
+
 void Trainer::stop_early() {
+  if (!leads()) return;
   write_report(config_.out);
   progress_.line(fmt::format("stopped    after step {}; go on with: centavo resume {}", steps_done_, config_.out));
 }
 
 // The checkpoint is written before: whatever fails here can be done again by resuming.
 void Trainer::finish() {
+  if (!leads()) return;
   write_report(config_.out);
   const std::string model = config_.out + "/model";
   export_model(*machine_, config_.model, exported(corpus_->tokenizer), model);

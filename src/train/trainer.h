@@ -7,6 +7,11 @@
 //   OUT/metrics.jsonl, OUT/events.out.tfevents.*, OUT/report.html
 //   OUT/model/           the trained model as others load it (model/hf/model_directory.h)
 //
+// On several ranks each rank has a trainer of its own, and all do the same things in the same order. They share out the
+// micro-batches of a step, the batches of a validation and the parts of a checkpoint; rank 0 alone holds OUT, prepares
+// data and writes what people read. Before the first step ranks compare program, configuration and data, at each
+// checkpoint the weights that all of them keep; who differs from rank 0 is named.
+//
 // A run holds OUT while it lives; a second one is refused. Stopped or killed at any moment it continues from its newest
 // whole checkpoint and ends in the same bits.
 //
@@ -21,12 +26,15 @@
 #include <optional>
 #include <string>
 
+#include "base/communicator.h"
 #include "base/directory_lock.h"
 #include "data/corpus.h"
+#include "machine/comm/self.h"
 #include "machine/cpu/cpu_machine.h"
 #include "train/checkpoint_files.h"
 #include "train/run_config.h"
 #include "train/run_log.h"
+#include "train/step_program.h"
 #include "train/token_feed.h"
 
 namespace centavo {
@@ -42,6 +50,7 @@ struct TrainOptions {
   ProgressLog::Kind progress = ProgressLog::Kind::lines;
   std::function<bool()> stop = [] { return false; };  // asked after each step: true saves and ends the run
   std::string command = {};                           // as typed, for the record
+  Communicator* world = nullptr;                      // the ranks of the run; null: this process is all of it
 };
 
 struct StepMetrics {
@@ -80,10 +89,20 @@ class Trainer {
   CpuMachine& machine() { return *machine_; }
 
  private:
+  bool leads() const { return world_.rank() == 0; }
+  int64_t micro_batches() const { return micro_batches_of(config_, world_.ranks()); }
+  CpuMachine::Options machine_options() const;
   void refuse_other_runs() const;
+  void require_work_for_all() const;
   void claim_output_directory();
+  void open_data();
   void start_or_resume();
   void initialize();
+  void set_counters();
+  void compare_ranks(const char* what, const std::string& own) const;
+  void compare_beginnings() const;
+  void compare_weights() const;
+  bool stop_agreed();
   void resume_from(const NewestCheckpoint& newest);
   void check_resumable(const std::string& directory, const Checkpoint& checkpoint) const;
   [[noreturn]] void stop_at_non_finite(float loss, float grad_norm);
@@ -99,7 +118,8 @@ class Trainer {
   void measure(const Measured& measured);
   void validate_and_log(int64_t most_windows);
   void sample_and_log();
-  bool is_saved() const;
+  bool is_saved();
+  Measured measured_so_far();
   void save_if_possible();
   void train();
   void stop_early();
@@ -108,7 +128,10 @@ class Trainer {
   const OpTable& ops_;
   RunConfig config_;
   TrainOptions options_;
-  int threads_;
+  SelfCommunicator alone_;
+  Communicator& world_;
+  Worker worker_;
+  Techniques techniques_;
   Program program_;
   uint64_t program_hash_ = 0;
   std::optional<DirectoryLock> lock_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
@@ -97,6 +98,26 @@ std::string date_text(int64_t unix_seconds) {
   std::tm parts = {};
   ::gmtime_r(&time, &parts);
   return fmt::format("{:%Y-%m-%d %H:%M} UTC", parts);
+}
+
+std::optional<int64_t> parse_bytes(std::string_view text) {
+  struct Unit {
+    std::string_view name;
+    double bytes;
+  };
+  constexpr Unit kUnits[] = {{"", 1},         {"B", 1},        {"KiB", 0x1p10}, {"MiB", 0x1p20},
+                             {"GiB", 0x1p30}, {"TiB", 0x1p40}, {"kB", 1e3},     {"KB", 1e3},
+                             {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12}};
+  double number = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (failure != std::errc()) return std::nullopt;
+  std::string_view name = text.substr(static_cast<size_t>(end - text.data()));
+  while (name.starts_with(' ')) name.remove_prefix(1);
+  for (const Unit& unit : kUnits) {
+    const double bytes = number * unit.bytes;
+    if (name == unit.name && bytes >= 1 && bytes < 0x1p62) return static_cast<int64_t>(bytes);
+  }
+  return std::nullopt;
 }
 
 }  // namespace centavo

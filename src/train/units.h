@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace centavo {
 
@@ -19,6 +21,9 @@ std::string short_count(double value);
 
 // "512 B", "1.50 KiB", "12.3 MiB".
 std::string bytes_text(int64_t bytes);
+
+// "512MiB", "1.5 GiB", "2GB", a number alone is bytes; nothing for another text or less than a byte.
+std::optional<int64_t> parse_bytes(std::string_view text);
 
 // "0.42 s", "42 s", "3 min 12 s", "2 h 05 min", "3 d 04 h".
 std::string duration_text(double seconds);

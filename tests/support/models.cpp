@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "machine/cpu/guard.h"
 #include "ops/all.h"
+#include "passes/edges.h"
 #include "passes/place.h"
 #include "program/verify.h"
 #include "tests/support/op_check.h"
@@ -27,6 +28,7 @@ std::unique_ptr<CpuMachine> machine_for(Program program, const MachineOptions& o
   program = place(
       std::move(program),
       {.red_zone_bytes = options.debug ? kRedZoneBytes : 0, .borrow = {}, .share_addresses = options.share_addresses});
+  program = derive_edges(std::move(program), test_ops());
   verify(program, test_ops());
   return std::make_unique<CpuMachine>(std::move(program), test_ops(),
                                       CpuMachine::Options{.threads = options.threads,

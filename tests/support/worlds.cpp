@@ -82,7 +82,7 @@ void run_rank(const RunConfig& config, const Corpus& corpus, const Mesh& mesh, i
               Communicator& world, Collector& collector) {
   const Worker worker(options.threads, mesh, world.rank());
   options.communicator = &world;
-  const auto machine = machine_for(training_program(test_ops(), config, worker, "sections"), options);
+  const auto machine = machine_for(training_program(test_ops(), config, worker, "schedule"), options);
   initialize_parameters(*machine, config.model, static_cast<uint64_t>(config.seed));
   if (machine->program().find("seed") != kNone) {
     machine->write("seed", std::as_bytes(std::span<const int64_t>(&config.seed, 1)));

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/communicator.h"
+#include "base/file_memory.h"
 #include "machine/cpu/guard.h"
 #include "passes/place.h"
 
@@ -62,18 +63,22 @@ CpuMachine::~CpuMachine() {
   }
 }
 
+std::byte* CpuMachine::anonymous_memory(int64_t bytes) const {
+  void* memory = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    throw OutOfMemory(
+        fmt::format("the plan needs {} bytes of memory, and the system refuses them; use a smaller "
+                    "micro_batch or seq_len. By region:{}",
+                    bytes, region_table(program_)));
+  }
+  return static_cast<std::byte*>(memory);
+}
+
 void CpuMachine::allocate() {
   for (const auto& [home, bytes] : program_.arena_bytes) {
     if (bytes == 0) continue;
-    void* memory =
-        mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-      throw OutOfMemory(
-          fmt::format("the plan needs {} bytes of memory, and the system refuses them; use a smaller "
-                      "micro_batch or seq_len. By region:{}",
-                      bytes, region_table(program_)));
-    }
-    arenas_[home] = static_cast<std::byte*>(memory);
+    const bool in_file = home == Home::host && !options_.host_directory.empty();
+    arenas_[home] = in_file ? map_file_memory(options_.host_directory, bytes) : anonymous_memory(bytes);
     if (options_.debug) poison_bytes(arenas_[home], bytes);
   }
   // Counters, flags and caches start at zero.

@@ -27,10 +27,12 @@ class CpuMachine : public Machine {
     CpuMachine* lender = nullptr;
     // How collective ops reach the other ranks; null: this rank is alone. It must outlive the machine.
     Communicator* communicator = nullptr;
+    // Where the arena of home `host` lies, as a file without a name (base/file_memory.h); empty: in ordinary memory.
+    std::string host_directory = {};
   };
 
-  // The program must be verified and placed. Throws UserError when it is for another number of ranks and
-  // OutOfMemory, with the table of regions, when the arena cannot be had.
+  // The program must be verified and placed. Throws UserError when it is for another number of ranks and OutOfMemory
+  // when an arena cannot be had; errors of host_directory are those of map_file_memory.
   CpuMachine(Program program, const OpTable& ops, const Options& options);
   ~CpuMachine() override;
 
@@ -55,6 +57,7 @@ class CpuMachine : public Machine {
   Prepared prepare(const Op& op, const OpTable& ops) const;
   void check_ranks() const;
   void tell_communicator(const Prepared& prepared) const;
+  std::byte* anonymous_memory(int64_t bytes) const;
   void allocate();
   void run(const Prepared& prepared) const;
 

@@ -1,0 +1,28 @@
+// The cheapest techniques whose placed program fits a memory budget.
+//
+// Candidates stand in the order of their price:
+//   1. the first n steps of the recompute ladder (passes/recompute.h), n as small as possible: time per byte, best
+//   first;
+//   2. all of them, and what the backward still reads waits on the host (passes/offload.h);
+//   3. optimizer states wait there as well.
+// Each is built and placed; the arena of the placed program is what counts, no estimate of it. What the run file asks
+// for by name (`recompute`, `offload`) is the least that is done.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "train/step_program.h"
+
+namespace centavo {
+
+// Without a budget what the run file asks for. Throws OutOfMemory when no candidate fits: the least memory there is,
+// its regions, and what would need less.
+Techniques fit(const OpTable& ops, const RunConfig& config, const Worker& worker);
+
+// For the table printed before a run: what was chosen and why, a line for each kind of tensor that the backward reads;
+// nothing when no technique is used.
+std::string techniques_table(const OpTable& ops, const RunConfig& config, const Worker& worker,
+                             const Techniques& techniques);
+
+}  // namespace centavo
