@@ -46,8 +46,9 @@ TEST(ExportCheckpoint, ATrainedModelSaysTheSame) {
     const GenerationSettings settings{.max_tokens = 40, .draw = {.temperature = 0.7}, .seed = 4};
     Generator generator(test_ops(), model, {.threads = 0, .max_len = 46});
     const auto prompt = prompt_tokens(bytes, "line 1", 60);
-    EXPECT_EQ(generate_text(generator, bytes, drawable(bytes, model.config), prompt, settings).text,
-              sample_text(test_ops(), config, trainer.machine(), bytes, "line 1", settings));
+    EXPECT_EQ(
+        generate_text(generator, bytes, drawable(bytes, model.config), prompt, settings).text,
+        sample_text(test_ops(), config, CpuMachine::thread_count(0), trainer.machine(), bytes, "line 1", settings));
 
     EXPECT_EQ(export_checkpoint(first + "/", "", model_directory).step, 1);
     EXPECT_EQ(export_checkpoint(second, "", model_directory).checkpoint, second);

@@ -41,8 +41,21 @@ TEST(MemoryFit, NamesTheNearestPlansThatFit) {
   half.grad_accum_steps *= 2;
   ASSERT_LT(arena(half), arena(run));
   const std::string said = refusal(run, arena(run) + 64 * kMiB - 1);
-  EXPECT_THAT(said, AllOf(HasSubstr("micro_batch=32 grad_accum_steps=2 needs"), HasSubstr("recompute=cheap needs"),
+  EXPECT_THAT(said, AllOf(HasSubstr("micro_batch=32 grad_accum_steps=2 needs"), HasSubstr("recompute=attention needs"),
                           HasSubstr("by region:"), HasSubstr("parameter")));
+}
+
+// A deep model at its smallest micro-batch: there is only recompute, and the cheapest mode that fits is named.
+TEST(MemoryFit, NamesTheCheapestRecomputeThatFits) {
+  RunConfig run = config();
+  run.micro_batch = 1;
+  run.model.num_hidden_layers = 12;
+  run.validation_every = 0;
+  RunConfig replayed = run;
+  replayed.recompute = "attention";
+  ASSERT_LT(arena(replayed), arena(run));
+  const std::string said = refusal(run, arena(replayed) + 64 * kMiB);
+  EXPECT_THAT(said, AllOf(HasSubstr("recompute=attention needs"), Not(HasSubstr("recompute=cheap"))));
 }
 
 // Samples need a cache and logits of their own.

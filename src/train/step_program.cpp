@@ -1,7 +1,6 @@
 #include "train/step_program.h"
 
 #include <algorithm>
-#include <functional>
 
 #include "base/nearest.h"
 #include "passes/differentiate.h"
@@ -17,11 +16,6 @@
 namespace centavo {
 namespace {
 
-struct NamedPass {
-  std::string name;
-  std::function<Program(Program)> run;
-};
-
 // Every token may begin a document.
 BatchShape packed_batch(const RunConfig& c, int64_t slots) {
   return {.sequences = c.micro_batch, .seq_len = c.seq_len, .max_docs = c.micro_batch * c.seq_len, .slots = slots};
@@ -36,29 +30,50 @@ PrecisionPolicy training_policy(const RunConfig& c) {
   return policy;
 }
 
-std::vector<NamedPass> training_passes(const OpTable& ops, const RunConfig& c, const Worker& worker,
-                                       const Techniques& techniques) {
-  const int64_t ranks = worker.mesh.ranks();
-  const BatchShape batch = packed_batch(c, token_slots(c, ranks));
-  const GradSum grad_sum = grad_sum_of(c);
-  const ShardChoice cuts = shard_choice(c.shard, worker.mesh, worker.rank, grad_sum);
-  const OptimizerSettings optimizer{c.beta1, c.beta2, c.eps, c.weight_decay, c.clip_norm};
-  return {
-      {"forward", [&, batch](Program) { return training_forward(ops, c.model, batch, c.loss_chunk); }},
-      {"differentiate", [&](Program p) { return differentiate(std::move(p), ops); }},
-      {"units", [](Program p) { return units(std::move(p)); }},
-      {"optimize", [&, optimizer](Program p) { return optimize(std::move(p), ops, optimizer); }},
-      {"precision", [&](Program p) { return precision(std::move(p), ops, training_policy(c)); }},
-      {"recompute", [&](Program p) { return recompute(std::move(p), ops, techniques.recompute); }},
-      {"offload", [&](Program p) { return offload(std::move(p), techniques.offload); }},
-      {"shard", [&, cuts](Program p) { return shard(std::move(p), ops, cuts); }},
-      {"sections",
-       [&, ranks, grad_sum](Program p) { return sections(std::move(p), ops, micro_batches_of(c, ranks), grad_sum); }},
-      {"schedule", [&](Program p) { return schedule(std::move(p), ops, {c.prefetch}); }},
-      {"workspaces", [&](Program p) { return add_cpu_workspaces(std::move(p), ops, {worker.threads}); }},
-      {"place", [&](Program p) { return derive_edges(place(std::move(p)), ops); }},
-  };
+// What the passes of a training program are told.
+struct Request {
+  const OpTable& ops;
+  const RunConfig& config;
+  const Worker& worker;
+  const Techniques& techniques;
+};
+
+Program forward_of(const Request& r) {
+  const BatchShape batch = packed_batch(r.config, token_slots(r.config, r.worker.mesh.ranks()));
+  return training_forward(r.ops, r.config.model, batch, r.config.loss_chunk);
 }
+
+OptimizerSettings optimizer_of(const RunConfig& c) { return {c.beta1, c.beta2, c.eps, c.weight_decay, c.clip_norm}; }
+
+ShardChoice cuts_of(const Request& r) {
+  return shard_choice(r.config.shard, r.worker.mesh, r.worker.rank, grad_sum_of(r.config));
+}
+
+Program sections_of(Program p, const Request& r) {
+  return sections(std::move(p), r.ops, micro_batches_of(r.config, r.worker.mesh.ranks()), grad_sum_of(r.config));
+}
+
+struct NamedPass {
+  const char* name;
+  Program (*run)(Program, const Request&);
+};
+
+constexpr NamedPass kPasses[] = {
+    {"forward", [](Program, const Request& r) { return forward_of(r); }},
+    {"differentiate", [](Program p, const Request& r) { return differentiate(std::move(p), r.ops); }},
+    {"units", [](Program p, const Request&) { return units(std::move(p)); }},
+    {"optimize", [](Program p, const Request& r) { return optimize(std::move(p), r.ops, optimizer_of(r.config)); }},
+    {"precision",
+     [](Program p, const Request& r) { return precision(std::move(p), r.ops, training_policy(r.config)); }},
+    {"recompute", [](Program p, const Request& r) { return recompute(std::move(p), r.ops, r.techniques.recompute); }},
+    {"offload", [](Program p, const Request& r) { return offload(std::move(p), r.techniques.offload); }},
+    {"shard", [](Program p, const Request& r) { return shard(std::move(p), r.ops, cuts_of(r)); }},
+    {"sections", [](Program p, const Request& r) { return sections_of(std::move(p), r); }},
+    {"schedule", [](Program p, const Request& r) { return schedule(std::move(p), r.ops, {r.config.prefetch}); }},
+    {"workspaces",
+     [](Program p, const Request& r) { return add_cpu_workspaces(std::move(p), r.ops, {r.worker.threads}); }},
+    {"place", [](Program p, const Request& r) { return derive_edges(place(std::move(p)), r.ops); }},
+};
 
 Program placed_for(const Inference& inference, const OpTable& ops, Program program) {
   if (inference.in_units) program = units(std::move(program));
@@ -100,8 +115,11 @@ Worker::Worker(int thread_count, Communicator& world)
       communicator(&world) {}
 
 const std::vector<std::string>& pass_names() {
-  static const std::vector<std::string> names = {"forward", "differentiate", "units",      "optimize", "precision",
-                                                 "shard",   "sections",      "workspaces", "place"};
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const NamedPass& pass : kPasses) all.emplace_back(pass.name);
+    return all;
+  }();
   return names;
 }
 
@@ -124,8 +142,8 @@ Program training_program(const OpTable& ops, const RunConfig& config, const Work
                did_you_mean(last, pass_names()));
   }
   Program program;
-  for (const NamedPass& pass : training_passes(ops, config, worker, techniques)) {
-    program = pass.run(std::move(program));
+  for (const NamedPass& pass : kPasses) {
+    program = pass.run(std::move(program), {ops, config, worker, techniques});
     if (pass.name == last) break;
   }
   return program;

@@ -84,7 +84,8 @@ TEST(OneBuilder, ASampleIsRepeatableAndEndsWithTheContext) {
   const GeneratedText once = generate_text(generator, bytes, drawable(bytes), prompt, settings);
   EXPECT_EQ(once.tokens, 36);
   EXPECT_EQ(once.stop, Stop::context);
-  EXPECT_EQ(sample_text(test_ops(), config, trainer.machine(), bytes, "line", settings), once.text);
+  EXPECT_EQ(sample_text(test_ops(), config, CpuMachine::thread_count(0), trainer.machine(), bytes, "line", settings),
+            once.text);
 }
 
 struct LoraRun {

@@ -3,7 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
+#include <map>
+
 #include "tests/support/worlds.h"
+#include "train/step_program.h"
 
 namespace centavo::testing {
 namespace {
@@ -16,7 +21,7 @@ struct Setting {
 
 RunConfig config_of(const std::string& directory, const Setting& s, const std::string& shard) {
   return micro_run(directory, {"precision=" + s.precision, fmt::format("grad_accum_steps={}", s.micro_batches),
-                               "grad_sum=" + s.grad_sum, "shard=" + shard, "micro_batch=1", "seq_len=16"});
+                               "grad_sum=" + s.grad_sum, "shard=" + shard, "micro_batch=2", "seq_len=64"});
 }
 
 class Ranks : public ::testing::Test {
@@ -75,6 +80,152 @@ TEST_F(Ranks, TheDebugMachineFindsNothing) {
       const Setting setting{"bf16", 6, grad_sum};
       EXPECT_EQ(differences(run(setting, row, {2, 1}, true), run(setting, row, {2, 1})), std::vector<std::string>());
       EXPECT_EQ(differences(run(setting, row, {1, 3}, true), run(setting, row, {1, 3})), std::vector<std::string>());
+    }
+  }
+}
+
+// --- the whole grid: every technique, every row, in the bits of the plainest program
+
+struct GridPoint {
+  int64_t ranks;
+  const char* precision;
+  int64_t micro_batches;  // of a rank
+};
+
+std::string name_of_point(const ::testing::TestParamInfo<GridPoint>& info) {
+  return fmt::format("{}Ranks_{}_{}MicroBatches", info.param.ranks, info.param.precision, info.param.micro_batches);
+}
+
+class Grid : public ::testing::TestWithParam<GridPoint> {};
+
+std::vector<GridPoint> grid_points() {
+  std::vector<GridPoint> points;
+  for (const int64_t ranks : {1, 2, 3, 4}) {
+    for (const char* precision : {"fp32", "bf16"}) {
+      for (const int64_t micro_batches : {1, 3}) points.push_back({ranks, precision, micro_batches});
+    }
+  }
+  return points;
+}
+
+int64_t count_ops(const Program& program, const std::function<bool(const Op&)>& which) {
+  int64_t count = 0;
+  for (const Section& section : program.sections) count += std::ranges::count_if(section.ops, which);
+  return count;
+}
+
+// The techniques are there to be tested.
+void expect_used(const RunConfig& config, const Mesh& mesh) {
+  const Program program = training_program(test_ops(), config, Worker(1, mesh, 0));
+  const auto sent = [](const Op& op) { return op.kind == "copy" && op.stage == Stage::forward; };
+  const auto fetched = [](const Op& op) { return op.kind == "copy" && op.stage == Stage::update; };
+  const auto replayed = [](const Op& op) { return op.logical != op.id; };
+  const auto talks = [](const Op& op) { return test_ops().at(op.kind).collective; };
+  EXPECT_EQ(count_ops(program, sent) > 0, config.offload == "all");
+  EXPECT_EQ(count_ops(program, fetched) > 0, config.offload == "all");
+  EXPECT_EQ(count_ops(program, replayed) > 0, config.recompute != "none");
+  EXPECT_EQ(count_ops(program, talks) > 0, mesh.ranks() > 1);
+}
+
+TEST_P(Grid, NoTechniqueChangesABit) {
+  const GridPoint p = GetParam();
+  const std::string directory = fresh_directory("grid");
+  // As a chain rows may differ in the last bits once several micro-batches are added.
+  const Setting setting{p.precision, p.ranks * p.micro_batches, p.micro_batches == 1 ? "chain" : "tree"};
+  const RunConfig plain = config_of(directory, setting, "ddp");
+  const Corpus corpus = corpus_of(plain);
+  const Mesh mesh{1, p.ranks};
+  const WorldRun expected = run_world(plain, corpus, mesh, 2);
+  for (const std::string& row : kZero) {
+    for (const char* mode : {"none", "cheap", "attention", "full"}) {
+      for (const char* offloaded : {"none", "all"}) {
+        RunConfig config = config_of(directory, setting, row);
+        config.recompute = mode;
+        config.offload = offloaded;
+        expect_used(config, mesh);
+        EXPECT_EQ(differences(run_world(config, corpus, mesh, 2), expected), std::vector<std::string>())
+            << row << ", recompute " << mode << ", offload " << offloaded;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Promise2, Grid, ::testing::ValuesIn(grid_points()), name_of_point);
+
+TEST_F(Ranks, PrefetchChangesNoBit) {
+  const Setting setting{"bf16", 4, "chain"};
+  const WorldRun expected = run(setting, "zero3", {1, 4});
+  for (const int64_t prefetch : {0, 2, 5}) {
+    RunConfig config = config_of(directory_, setting, "zero3");
+    config.prefetch = prefetch;
+    config.recompute = "full";
+    config.offload = "all";
+    EXPECT_EQ(differences(run_world(config, corpus_, {1, 4}, 2), expected), std::vector<std::string>()) << prefetch;
+  }
+}
+
+// As a chain, ddp adds its micro-batches before the ranks and zero2 after: sums of the same n terms in two orders. Each
+// is within (n - 1) u of the exact sum, relative to the sum of the terms' sizes, which no term here exceeds n-fold.
+TEST_F(Ranks, AsAChainRowsAgreeWithinRounding) {
+  const Setting setting{"fp32", 12, "chain"};
+  const auto moment = [&](const std::string& row) {
+    const RunConfig config = config_of(directory_, setting, row);
+    const WorldRun result = run_world(config, corpus_, {1, 4}, 1);
+    std::vector<double> values;
+    for (const auto& [name, bytes] : result.state) {
+      if (!name.ends_with(".m")) continue;
+      const auto* begin = reinterpret_cast<const float*>(bytes.data());
+      values.insert(values.end(), begin, begin + bytes.size() / sizeof(float));
+    }
+    return values;
+  };
+  const double n = 12;
+  const double bound = 2 * (n - 1) * 0x1p-24 * n;
+  const std::vector<double> ddp = moment("ddp");
+  EXPECT_EQ(moment("zero1"), ddp);
+  EXPECT_EQ(moment("zero3"), moment("zero2"));
+  EXPECT_LT(relative_norm(moment("zero2"), ddp), bound);
+  EXPECT_NE(moment("zero2"), ddp) << "the orders do not differ: this test shows nothing";
+}
+
+// More ranks than divide a step: the leaves beyond are empty and the mean is over the tokens there are.
+TEST_F(Ranks, AnyNumberOfRanksSharesAStep) {
+  const Setting setting{"fp32", 5, "chain"};
+  const WorldRun alone = run(setting, "ddp", {1, 1});
+  for (const int64_t ranks : {2, 3, 4}) {
+    const WorldRun shared = run(setting, "zero2", {1, ranks});
+    for (size_t step = 0; step < alone.metrics.size(); ++step) {
+      EXPECT_EQ(shared.metrics[step][2], alone.metrics[step][2]) << "tokens";
+      EXPECT_NEAR(shared.metrics[step][0], alone.metrics[step][0], 1e-4 * alone.metrics[step][0]) << "loss";
+    }
+  }
+}
+
+// What a rank keeps: its share of weights and states, and the weights of `vectors` whole.
+TEST_F(Ranks, Zero3KeepsTotalOverRanks) {
+  const Setting setting{"bf16", 4, "chain"};
+  const RunConfig config = config_of(directory_, setting, "zero3");
+  const auto kept = [&](const Mesh& mesh) {
+    const Program program = training_program(test_ops(), config, Worker(1, mesh, 0), "shard");
+    std::map<std::string, int64_t> bytes;
+    for (const Buffer& b : program.buffers) {
+      const bool state = b.kind == BufferKind::parameter || b.kind == BufferKind::optimizer_state;
+      if (b.persistent && !b.view && state) bytes[b.name] = b.slot_bytes();
+    }
+    return bytes;
+  };
+  const auto alone = kept({1, 1});
+  for (const int64_t ranks : {2, 4}) {
+    for (const auto& [name, bytes] : kept({1, ranks})) {
+      const std::string whole = name.ends_with(".shard") ? name.substr(0, name.size() - 6) : name;
+      const int64_t total = alone.at(whole);
+      if (name == "vectors") {
+        EXPECT_GE(bytes, total) << "kept whole";
+        continue;
+      }
+      const int64_t padding = 2 * 64 * 4;  // less than a norm block of f32 a rank
+      EXPECT_GE(bytes, total / ranks) << name;
+      EXPECT_LE(bytes, total / ranks + padding) << name;
     }
   }
 }
