@@ -21,6 +21,8 @@ struct Arguments {
   std::string file;
   std::vector<std::string> overrides;
   std::string after = "place";
+  int64_t ranks = 1;
+  int64_t rank = 0;
 };
 
 Program read_program(const std::string& path, const OpTable& ops) {
@@ -35,8 +37,12 @@ Program read_program(const std::string& path, const OpTable& ops) {
 }
 
 Program build_program(const Arguments& arguments, const OpTable& ops) {
-  Program program = training_program(ops, parse_run_config(arguments.file, arguments.overrides),
-                                     CpuMachine::thread_count(0), arguments.after);
+  if (arguments.ranks < 1 || arguments.rank < 0 || arguments.rank >= arguments.ranks) {
+    user_error("rank {} of {} ranks is none; ranks are numbered from 0", arguments.rank, arguments.ranks);
+  }
+  const Worker worker(CpuMachine::thread_count(0), Mesh{1, arguments.ranks}, arguments.rank);
+  Program program =
+      training_program(ops, parse_run_config(arguments.file, arguments.overrides), worker, arguments.after);
   verify(program, ops);
   return program;
 }
@@ -64,6 +70,8 @@ Registered register_program(CLI::App& app) {
   command->add_option("key=value", arguments->overrides, "Keys that override the run file's");
   const CLI::Option* after = command->add_option(
       "--after", arguments->after, fmt::format("Stop after this pass: {}", fmt::join(pass_names(), ", ")));
+  command->add_option("--ranks", arguments->ranks, "As on one of so many ranks");
+  command->add_option("--rank", arguments->rank, "Which of them, from 0");
   return {command, [arguments, after] { program(*arguments, after->count() > 0); }};
 }
 
