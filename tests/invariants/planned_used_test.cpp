@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/files.h"
+#include "machine/comm/threads.h"
 #include "machine/cpu/guard.h"
 #include "model/initialize.h"
 #include "ops/linear/product.h"
@@ -42,7 +43,28 @@ std::vector<PlannedRun> planned_runs() {
       }
     }
   }
+  const std::vector<std::string> deep = {"precision=bf16",
+                                         "grad_accum_steps=2",
+                                         "model.hidden_size=128",
+                                         "model.num_hidden_layers=8",
+                                         "model.vocab_size=8192",
+                                         "model.intermediate_size=384",
+                                         "model.num_attention_heads=8",
+                                         "seq_len=256",
+                                         "micro_batch=4",
+                                         "loss_chunk=256"};
+  for (const char* technique : {"recompute=cheap", "recompute=attention", "recompute=full", "offload=activations",
+                                "offload=states", "offload=all", "memory=96MiB"}) {
+    runs.push_back({technique, deep});
+    runs.back().keys.emplace_back(technique);
+  }
   return runs;
+}
+
+int64_t arenas_of(const Program& program) {
+  int64_t bytes = 0;
+  for (const auto& [home, arena] : program.arena_bytes) bytes += arena;
+  return bytes;
 }
 
 // In kB, from /proc/self/status.
@@ -113,7 +135,7 @@ TEST(PlannedUsed, PeakResidentMemoryIsThePlan) {
     const RunConfig config = micro_run(fresh_directory("planned"), run.keys);
     const Corpus corpus = corpus_of(config);
     Program program = training_program(test_ops(), config, 2);
-    const auto planned = static_cast<double>(program.arena_bytes.at(Home::device));
+    const auto planned = static_cast<double>(arenas_of(program));
     const auto used = static_cast<double>(peak_bytes([&] {
       CpuMachine machine(std::move(program), test_ops(), {.threads = 2});
       one_step(machine, config, corpus);
@@ -123,6 +145,42 @@ TEST(PlannedUsed, PeakResidentMemoryIsThePlan) {
         << run.name << " " << run.keys[0] << " " << run.keys[1];
   }
 }
+
+// The same of every rank of a world, for each row of the sharding table.
+TEST(PlannedUsed, PeakResidentMemoryOfRanksIsTheirPlans) {
+  if (kSanitized) GTEST_SKIP() << "the sanitizers' shadow memory would be counted";
+  warm_libraries();
+  const int64_t runtime = measured_runtime_bytes();
+  for (const std::string& row : shard_rule_names()) {
+    const RunConfig config =
+        micro_run(fresh_directory("planned ranks"),
+                  {"precision=bf16", "grad_accum_steps=4", "model.hidden_size=192", "model.num_hidden_layers=4",
+                   "model.num_attention_heads=8", "model.intermediate_size=576", "model.vocab_size=16384", "seq_len=96",
+                   "micro_batch=4", "loss_chunk=256", "shard=" + row});
+    const Corpus corpus = corpus_of(config);
+    const Mesh mesh = row.starts_with("hybrid") ? Mesh{2, 2} : Mesh{1, 2};
+    ThreadWorld world(mesh.ranks());
+    double planned = 0;
+    std::vector<Program> programs;
+    for (int64_t rank = 0; rank < mesh.ranks(); ++rank) {
+      programs.push_back(training_program(test_ops(), config, Worker(1, mesh, rank)));
+      planned += static_cast<double>(arenas_of(programs.back()));
+    }
+    const auto used = static_cast<double>(peak_bytes([&] {
+      world.run([&](Communicator& rank) {
+        CpuMachine::Options options{.threads = 1};
+        options.communicator = &rank;
+        CpuMachine machine(std::move(programs[static_cast<size_t>(rank.rank())]), test_ops(), options);
+        RunConfig own = config;
+        own.grad_accum_steps = micro_batches_of(config, rank.ranks());
+        one_step(machine, own, corpus);
+      });
+    }));
+    EXPECT_GE(used, 0.98 * planned) << row;
+    EXPECT_LE(used, 1.02 * planned + static_cast<double>(mesh.ranks() * runtime)) << row;
+  }
+}
+
 // Every byte an op touches lies in its declared buffers: red zones stay intact, outputs are poisoned before they are
 // written, and in a sanitizer build all other bytes of the arena are out of bounds for the kernels.
 TEST(PlannedUsed, NothingTouchesUndeclaredMemory) {
