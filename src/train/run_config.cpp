@@ -274,6 +274,12 @@ std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) 
   return names;
 }
 
+const std::vector<std::string>& keys_free_on_resume() {
+  static const std::vector<std::string> keys = {"max_steps", "memory",   "recompute",     "offload",
+                                                "shard",     "prefetch", "price_per_hour"};
+  return keys;
+}
+
 std::string run_config_help() {
   std::string text;
   for (const Key& key : run_config_keys()) {

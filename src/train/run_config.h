@@ -84,6 +84,9 @@ std::string print(const RunConfig& config);
 // The names of the keys whose values differ, in the order of the table of keys.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 
+// Keys that say how a run is computed and not what is learnt: another value on resuming leads to the same bits.
+const std::vector<std::string>& keys_free_on_resume();
+
 // One line per key: name, type, default or "required", meaning.
 std::string run_config_help();
 

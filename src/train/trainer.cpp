@@ -33,7 +33,8 @@
 namespace centavo {
 namespace {
 
-constexpr int64_t kStepSlots = 2;  // of the rings `lr` and `metrics`
+constexpr int64_t kStepSlots = 2;             // of the rings `lr` and `metrics`
+constexpr double kAloneDeadline = 24 * 3600;  // seconds: one rank may tokenise a large text while the others wait
 
 Program verified(Program program, const OpTable& ops) {
   verify(program, ops);
@@ -65,6 +66,7 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
       program_(verified(training_program(ops_, config_, worker_, techniques_), ops_)),
       program_hash_(hash_of(training_program(ops_, config_, 1, "precision"))),
       progress_(leads() ? options_.log : nullptr, options_.progress, config_.log_every) {
+  world_.set_deadline(kAloneDeadline);
   require_exportable(config_.model);
   require_work_for_all();
   require_memory(ops_, config_, worker_, program_, memory_for(worker_));
@@ -196,11 +198,11 @@ void Trainer::initialize() {
 void Trainer::check_resumable(const std::string& directory, const Checkpoint& checkpoint) const {
   const RunConfig saved = parse_run_config_text(checkpoint.config, directory + "/config.toml", {});
   std::vector<std::string> changed = differing_keys(saved, config_);
-  std::erase(changed, "max_steps");
   std::erase(changed, "out");  // a run directory may be moved
+  std::erase_if(changed, [](const std::string& key) { return std::ranges::count(keys_free_on_resume(), key) > 0; });
   if (!changed.empty()) {
-    user_error("{} was made with other values of {}; a resumed run may change max_steps alone", directory,
-               fmt::join(changed, ", "));
+    user_error("{} was made with other values of {}; a resumed run may change {} alone", directory,
+               fmt::join(changed, ", "), fmt::join(keys_free_on_resume(), ", "));
   }
   if (checkpoint.data_hash != corpus_->hash) {
     user_error("{} was made with other data than {}; resume with the same data", directory,
@@ -213,6 +215,14 @@ void Trainer::check_resumable(const std::string& directory, const Checkpoint& ch
     user_error("{} stands at step {}, beyond max_steps = {}; raise max_steps", directory, checkpoint.step,
                config_.max_steps);
   }
+}
+
+// How long ranks wait for each other inside a step. What one of them does alone (data, report, export) takes longer
+// than any step, so that only there a rank that does not answer is taken for lost soon.
+double Trainer::step_deadline() const {
+  constexpr double kShortest = 20;
+  constexpr double kLongestSteps = 5;
+  return longest_step_ == 0 ? Communicator::kDefaultDeadline_s : std::max(kShortest, kLongestSteps * longest_step_);
 }
 
 StepMetrics Trainer::train_step() {
@@ -445,9 +455,12 @@ void Trainer::train() {
   bool stopped = stop_agreed();
   while (!is_last() && !stopped) {
     const double start = steady_seconds();
+    world_.set_deadline(step_deadline());
     const StepMetrics metrics = train_step();
-    if (leads())
-      run_log_->step(steps_done_, steady_seconds() - start, metrics.loss, metrics.learning_rate, metrics.grad_norm);
+    world_.set_deadline(kAloneDeadline);
+    const double seconds = steady_seconds() - start;
+    longest_step_ = std::max(longest_step_, seconds);
+    if (leads()) run_log_->step(steps_done_, seconds, metrics.loss, metrics.learning_rate, metrics.grad_norm);
     if (is_last()) {
       save();
     } else if (due(config_.checkpoint_every)) {

@@ -103,6 +103,7 @@ class Trainer {
   void compare_beginnings() const;
   void compare_weights() const;
   bool stop_agreed();
+  double step_deadline() const;
   void resume_from(const NewestCheckpoint& newest);
   void check_resumable(const std::string& directory, const Checkpoint& checkpoint) const;
   [[noreturn]] void stop_at_non_finite(float loss, float grad_norm);
@@ -142,6 +143,7 @@ class Trainer {
   std::optional<TokenFeed> feed_;
   std::unique_ptr<RunLog> run_log_;
   int64_t steps_done_ = 0;
+  double longest_step_ = 0;  // seconds
 };
 
 }  // namespace centavo
