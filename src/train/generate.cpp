@@ -195,7 +195,7 @@ void require_sample_prompt(const RunConfig& config, const Tokenizer& tokenizer) 
 GenerationPrograms sampling_programs(const OpTable& ops, const RunConfig& c, int threads) {
   const auto longest_prompt = static_cast<int64_t>(c.sample_prompt.size()) + 1;  // <|endoftext|> or the line end
   const int64_t max_len = std::min(c.model.max_position_embeddings, longest_prompt + c.sample_tokens);
-  return generation_programs(ops, c.model, {c.precision, threads, {BufferKind::parameter}}, max_len);
+  return generation_programs(ops, c.model, {c.precision, threads, true, c.shard, {BufferKind::parameter}}, max_len);
 }
 
 std::string sample_text(const OpTable& ops, const RunConfig& config, CpuMachine& weights, const Tokenizer& tokenizer,
