@@ -20,6 +20,9 @@ struct ExportedCheckpoint {
 // `from` is a checkpoint's directory, or a run's, of which the newest checkpoint is taken. The tokenizer is the file
 // `tokenizer`; when that is empty, RUN/data/tokenizer.json; and where there is none and the vocabulary is 256, bytes.
 //
+// Any number of ranks may have written the checkpoint. Tensors go from its mapped files to the model's file; memory
+// does not grow with the model.
+//
 // UserError when there is no checkpoint, when it is damaged, when there is no tokenizer or it knows more tokens than
 // the model, and those of export_model.
 ExportedCheckpoint export_checkpoint(const std::string& from, const std::string& tokenizer,
