@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "base/errors.h"
-#include "train/checkpoint_files.h"
 #include "train/run_config.h"
 
 namespace centavo {
@@ -54,6 +53,11 @@ ExportedTokenizer exported(const Tokenizer& tokenizer) {
   return result;
 }
 
+void export_model(const Checkpoint& checkpoint, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+                  const std::string& directory) {
+  export_model(spans_of(checkpoint), model, tokenizer, directory);
+}
+
 ExportedCheckpoint export_checkpoint(const std::string& from, const std::string& tokenizer,
                                      const std::string& directory) {
   const Place place = find_checkpoint(from);
@@ -64,7 +68,7 @@ ExportedCheckpoint export_checkpoint(const std::string& from, const std::string&
     user_error("the tokenizer has {} tokens and the model of {} has {}; name the one that it was trained with",
                words.vocab_size(), place.checkpoint, config.model.vocab_size);
   }
-  export_model(spans_of(checkpoint), config.model, exported(words), directory);
+  export_model(checkpoint, config.model, exported(words), directory);
   return {place.checkpoint, checkpoint.step};
 }
 
