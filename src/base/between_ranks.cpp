@@ -36,6 +36,30 @@ std::vector<T> all_gather_values(Communicator& c, const T value) {
 
 double larger(double a, double b) { return std::isnan(a) || a > b ? a : b; }
 
+// What a rank tells the others of its call: how it ended, and its text or the error's.
+constexpr char kDone = 'd';
+constexpr char kIoError = 'i';
+constexpr char kUserError = 'u';
+
+// Catches, unlike elsewhere, because the other ranks wait to be told; all of them throw it on.
+std::string outcome_of(const std::function<std::string()>& body) {
+  try {
+    return kDone + body();
+  } catch (const IoError& error) {
+    return kIoError + std::string(error.what());
+  } catch (const UserError& error) {
+    return kUserError + std::string(error.what());
+  }
+}
+
+void throw_of(const Communicator& c, int64_t rank, const std::string& outcome) {
+  if (outcome.front() == kDone) return;
+  std::string why = outcome.substr(1);
+  if (c.ranks() > 1) why = fmt::format("rank {} on host {}: {}", rank, c.host_of(rank), why);
+  if (outcome.front() == kIoError) throw IoError(why);
+  throw UserError(why);
+}
+
 }  // namespace
 
 void barrier(Communicator& communicator) { all_gather_values(communicator, uint8_t{1}); }
@@ -54,6 +78,20 @@ std::vector<std::string> all_gather_texts(Communicator& communicator, const std:
 std::string broadcast_text(Communicator& communicator, const std::string& text, int64_t root) {
   CHECK(root >= 0 && root < communicator.ranks(), "there is no rank {}", root);
   return all_gather_texts(communicator, communicator.rank() == root ? text : "")[static_cast<size_t>(root)];
+}
+
+std::vector<std::string> all_or_none(Communicator& communicator, const std::function<std::string()>& body) {
+  std::vector<std::string> outcomes = all_gather_texts(communicator, outcome_of(body));
+  for (size_t rank = 0; rank < outcomes.size(); ++rank) {
+    throw_of(communicator, static_cast<int64_t>(rank), outcomes[rank]);
+    outcomes[rank].erase(0, 1);
+  }
+  return outcomes;
+}
+
+std::string on_rank_zero(Communicator& communicator, const std::function<std::string()>& body) {
+  const auto nothing = [] { return std::string(); };
+  return all_or_none(communicator, communicator.rank() == 0 ? body : nothing).front();
 }
 
 double sum_over_ranks(Communicator& communicator, double value) {

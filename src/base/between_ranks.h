@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,13 @@ std::vector<std::string> all_gather_texts(Communicator& communicator, const std:
 
 // The text of rank `root`; those of the others are ignored.
 std::string broadcast_text(Communicator& communicator, const std::string& text, int64_t root);
+
+// Calls `body` on every rank; the texts that it returned, by rank. Where it throws an IoError or a UserError on some
+// ranks, all ranks throw the error of the lowest of them; among several ranks its text begins with that rank's name.
+std::vector<std::string> all_or_none(Communicator& communicator, const std::function<std::string()>& body);
+
+// The same of a body for rank 0 alone; its text.
+std::string on_rank_zero(Communicator& communicator, const std::function<std::string()>& body);
 
 // Sums in the order of the ranks; a NaN of any rank makes the answer NaN.
 double sum_over_ranks(Communicator& communicator, double value);

@@ -33,7 +33,7 @@ std::string model_path(const std::string& directory) {
   if (fs::exists(directory + "/config.json")) return directory;
   const std::string inside = directory + "/model";
   if (fs::exists(inside + "/config.json")) return inside;
-  if (fs::exists(directory + "/state.safetensors")) refuse_checkpoint(directory);
+  if (is_checkpoint(directory)) refuse_checkpoint(directory);
   if (fs::exists(directory + "/config.toml")) refuse_unfinished(directory);
   return directory;
 }

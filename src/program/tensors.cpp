@@ -15,6 +15,8 @@ std::string suffix_of(const Program& program, const Buffer& flat, BufferId unit)
   return flat.name.substr(name.size());
 }
 
+bool is_own(const Buffer& b) { return b.persistent && !b.view && !b.borrowed; }
+
 void append_parts(const Program& program, BufferId id, BufferId unit, std::vector<TensorPart>& parts) {
   const Buffer& flat = program.buffer(id);
   const int64_t first = flat.first_element();
@@ -35,6 +37,13 @@ bool has_tensors(const Program& program, BufferId id) {
   return std::ranges::any_of(program.buffers, [&](const Buffer& b) { return is_tensor_of(b, id); });
 }
 
+// The unit whose tensors lie in the buffer; kNone where it is a tensor of its own.
+BufferId unit_of(const Program& program, BufferId id) {
+  const BufferId layout = program.buffer(id).layout;
+  if (layout != kNone) return layout;
+  return has_tensors(program, id) ? id : kNone;
+}
+
 }  // namespace
 
 std::vector<TensorPart> tensor_parts(const Program& program) {
@@ -42,16 +51,29 @@ std::vector<TensorPart> tensor_parts(const Program& program) {
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     const Buffer& b = program.buffers[i];
     const auto id = static_cast<BufferId>(i);
-    if (!b.persistent || b.view || b.borrowed) continue;
-    if (b.layout != kNone) {
-      append_parts(program, id, b.layout, parts);
-    } else if (has_tensors(program, id)) {
-      append_parts(program, id, id, parts);
+    if (!is_own(b)) continue;
+    if (const BufferId unit = unit_of(program, id); unit != kNone) {
+      append_parts(program, id, unit, parts);
     } else {
       parts.push_back({b.name, b.dtype, b.shape, b.kind, 0, b.elements(), id, 0});
     }
   }
   return parts;
+}
+
+std::vector<LogicalTensor> logical_tensors(const Program& program) {
+  std::vector<LogicalTensor> tensors;
+  for (size_t i = 0; i < program.buffers.size(); ++i) {
+    const Buffer& b = program.buffers[i];
+    if (!is_own(b)) continue;
+    const BufferId unit = unit_of(program, static_cast<BufferId>(i));
+    if (unit == kNone) tensors.push_back({b.name, b.dtype, b.shape, b.kind});
+    for (const Buffer& tensor : program.buffers) {
+      if (unit == kNone || !is_tensor_of(tensor, unit)) continue;
+      tensors.push_back({tensor.name + suffix_of(program, b, unit), b.dtype, tensor.shape, b.kind});
+    }
+  }
+  return tensors;
 }
 
 }  // namespace centavo

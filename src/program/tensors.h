@@ -32,4 +32,15 @@ struct TensorPart {
 // Of all persistent buffers that are the program's own (not borrowed), in the order of the buffers.
 std::vector<TensorPart> tensor_parts(const Program& program);
 
+struct LogicalTensor {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  BufferKind kind = BufferKind::parameter;
+  bool operator==(const LogicalTensor&) const = default;
+};
+
+// The tensors that all ranks hold together, also those of which this one has no element; in the order of the buffers.
+std::vector<LogicalTensor> logical_tensors(const Program& program);
+
 }  // namespace centavo

@@ -27,13 +27,13 @@ class CheckpointFiles : public ::testing::Test {
 
   std::string write(int64_t step, const std::string& config = "seed = 1\n") {
     const std::array<float, 3> values = {1.0f, static_cast<float>(step), -3.0f};
-    const std::vector<TensorView> tensors = {{"w", DType::f32, {3}, std::as_bytes(std::span(values))}};
+    const std::vector<StatePart> state = {{"w", DType::f32, {3}, 0, 3, std::as_bytes(std::span(values))}};
     return write_checkpoint(out_, {.step = step,
                                    .program_hash = 0x00ff,
                                    .data_hash = 0xfedcba9876543210,
                                    .config = config,
                                    .program = "ranks 1\n",
-                                   .tensors = tensors});
+                                   .state = state});
   }
 
   std::vector<int64_t> listed() const {
@@ -69,16 +69,25 @@ std::vector<std::string> files_in(const std::string& directory) {
 TEST_F(CheckpointFiles, RoundTrip) {
   const std::string directory = write(100);
   EXPECT_EQ(directory, out_ + "/checkpoints/step-00000100");
-  EXPECT_EQ(files_in(directory),
-            (std::vector<std::string>{"config.toml", "manifest.json", "program.txt", "state.safetensors"}));
+  EXPECT_EQ(files_in(directory), (std::vector<std::string>{"config.toml", "manifest.json", "program.txt",
+                                                           "state-00000-of-00001.safetensors"}));
+  const SafetensorsFile state(directory + "/state-00000-of-00001.safetensors");
+  ASSERT_EQ(state.tensors().size(), 1U);
+  EXPECT_EQ(state.tensors()[0].name, "w");
+  EXPECT_EQ(state.tensors()[0].shape, Shape{3});
   const Checkpoint checkpoint = read_checkpoint(directory);
   EXPECT_EQ(checkpoint.step, 100);
   EXPECT_EQ(checkpoint.program_hash, 0x00ffu);
   EXPECT_EQ(checkpoint.data_hash, 0xfedcba9876543210u);
   EXPECT_EQ(checkpoint.config, "seed = 1\n");
   EXPECT_EQ(checkpoint.program, "ranks 1\n");
-  ASSERT_NE(checkpoint.state.find("w"), nullptr);
-  EXPECT_EQ(checkpoint.state.find("w")->bytes.size(), 12u);
+  const StoredTensor* w = checkpoint.find("w");
+  ASSERT_NE(w, nullptr);
+  EXPECT_EQ(checkpoint.find("v"), nullptr);
+  EXPECT_EQ(checkpoint.find("x"), nullptr);
+  ASSERT_EQ(w->pieces.size(), 1U);
+  EXPECT_EQ(w->pieces[0].end, 3);
+  EXPECT_EQ(w->pieces[0].bytes.size(), 12u);
 }
 
 TEST_F(CheckpointFiles, SameContentsGiveTheSameBytes) {
@@ -146,13 +155,13 @@ TEST_F(CheckpointFiles, TheNewestWholeOneIsTaken) {
   EXPECT_EQ(newest->checkpoint.step, 9);
   EXPECT_TRUE(newest->damaged.empty());
 
-  overwrite(out_ + "/checkpoints/step-00000009/state.safetensors", "x");
+  overwrite(out_ + "/checkpoints/step-00000009/state-00000-of-00001.safetensors", "x");
   const auto before = read_newest_checkpoint(out_);
   ASSERT_TRUE(before.has_value());
   EXPECT_EQ(before->checkpoint.step, 5);
   EXPECT_EQ(before->directory, out_ + "/checkpoints/step-00000005");
   ASSERT_EQ(before->damaged.size(), 1U);
-  EXPECT_NE(before->damaged[0].find("step-00000009/state.safetensors is damaged"), std::string::npos);
+  EXPECT_NE(before->damaged[0].find("step-00000009/state-00000-of-00001.safetensors is damaged"), std::string::npos);
 
   for (const int step : {3, 5}) fs::remove(fmt::format("{}/checkpoints/step-{:08}/program.txt", out_, step));
   EXPECT_THROW(read_newest_checkpoint(out_), UserError);
@@ -220,8 +229,17 @@ TEST_F(CheckpointFiles, RefusesOtherFormatsAndFields) {
   EXPECT_EQ(read_checkpoint(directory).step, 2);
   reseal(path, "\"step\": 2", "\"step\": \"2\"");
   expect_damage_found(directory, "manifest.json", "with a step that is no number");
-  reseal(path, "\"format\": 1", "\"format\": 2");
+  reseal(path, "\"format\": 2", "\"format\": 1");
   expect_damage_found(directory, "manifest.json", "of another format");
+  reseal(path, "\"step\": \"2\"", "\"step\": 2");
+  try {
+    read_checkpoint(directory);
+    ADD_FAILURE() << "accepted";
+  } catch (const UserError& error) {
+    EXPECT_EQ(std::string(error.what()), fmt::format("checkpoint file {} has format 1, this centavo reads 2: use the "
+                                                     "centavo that wrote it",
+                                                     path));
+  }
 }
 
 }  // namespace

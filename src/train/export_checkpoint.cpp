@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "base/errors.h"
-#include "train/checkpoint_files.h"
 #include "train/run_config.h"
 
 namespace centavo {
@@ -36,12 +35,27 @@ Tokenizer find_tokenizer(const std::string& file, const std::string& run, int64_
   user_error("{} has no data/tokenizer.json; name the tokenizer.json that the model was trained with", run);
 }
 
+// The checkpoint's tensors where they lie in its mapped files.
+std::vector<TensorSpans> spans_of(const Checkpoint& checkpoint) {
+  std::vector<TensorSpans> tensors;
+  for (const StoredTensor& stored : checkpoint.tensors) {
+    tensors.push_back({stored.name, stored.dtype, stored.shape, {}});
+    for (const StoredPiece& piece : stored.pieces) tensors.back().spans.push_back(piece.bytes);
+  }
+  return tensors;
+}
+
 }  // namespace
 
 ExportedTokenizer exported(const Tokenizer& tokenizer) {
   ExportedTokenizer result{tokenizer.json(), std::nullopt};
   if (tokenizer.end_of_text()) result.end_of_text = {*tokenizer.end_of_text(), std::string(kEndOfText)};
   return result;
+}
+
+void export_model(const Checkpoint& checkpoint, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+                  const std::string& directory) {
+  export_model(spans_of(checkpoint), model, tokenizer, directory);
 }
 
 ExportedCheckpoint export_checkpoint(const std::string& from, const std::string& tokenizer,
@@ -54,7 +68,7 @@ ExportedCheckpoint export_checkpoint(const std::string& from, const std::string&
     user_error("the tokenizer has {} tokens and the model of {} has {}; name the one that it was trained with",
                words.vocab_size(), place.checkpoint, config.model.vocab_size);
   }
-  export_model(checkpoint.state.tensors(), config.model, exported(words), directory);
+  export_model(checkpoint, config.model, exported(words), directory);
   return {place.checkpoint, checkpoint.step};
 }
 

@@ -6,11 +6,17 @@
 
 #include "data/tokenizer.h"
 #include "model/hf/model_directory.h"
+#include "train/checkpoint_files.h"
 
 namespace centavo {
 
 // What export_model writes of a tokenizer.
 ExportedTokenizer exported(const Tokenizer& tokenizer);
+
+// The model of a checkpoint that was read, as export_model of a machine (model/hf/model_directory.h). Any number of
+// ranks may have written it. Tensors go from its mapped files to the model's file; memory does not grow with the model.
+void export_model(const Checkpoint& checkpoint, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+                  const std::string& directory);
 
 struct ExportedCheckpoint {
   std::string checkpoint;  // its directory

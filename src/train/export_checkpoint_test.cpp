@@ -1,10 +1,17 @@
 #include "train/export_checkpoint.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <filesystem>
+#include <numeric>
 
 #include "base/errors.h"
+#include "machine/comm/threads.h"
+#include "model/hf/llama_tensors.h"
 #include "tests/support/models.h"
 #include "tests/support/op_check.h"
 #include "train/checkpoint_files.h"
@@ -71,6 +78,87 @@ TEST(ExportCheckpoint, WhatDoesNotFit) {
   export_checkpoint(config.out, file, model_directory);
   EXPECT_EQ(open_model(model_directory).config.eos_token_ids, std::vector<int64_t>{257});
   EXPECT_EQ(open_tokenizer(open_model(model_directory)).json(), read_file(file));
+}
+
+// While it lives this process gets no more than `bytes` of writable memory beyond what it has; mapped files do not
+// count.
+class MemoryBound {
+ public:
+  explicit MemoryBound(int64_t bytes) {
+    ::getrlimit(RLIMIT_DATA, &limit_);
+    const std::string status = read_file("/proc/self/status");
+    const int64_t used = std::atoll(status.c_str() + status.find("VmData:") + 7) * 1024;
+    const rlimit bound{.rlim_cur = static_cast<rlim_t>(used + bytes), .rlim_max = limit_.rlim_max};
+    CHECK(::setrlimit(RLIMIT_DATA, &bound) == 0);
+  }
+  ~MemoryBound() { ::setrlimit(RLIMIT_DATA, &limit_); }
+  MemoryBound(const MemoryBound&) = delete;
+  MemoryBound& operator=(const MemoryBound&) = delete;
+
+  static bool grants(size_t bytes) {
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED) ::munmap(memory, bytes);
+    return memory != MAP_FAILED;
+  }
+
+ private:
+  rlimit limit_{};
+};
+
+// The parameters of the model from one block of memory: each from another element on.
+std::vector<StatePart> parameters_of(const ModelConfig& model, std::span<const float> memory) {
+  std::vector<StatePart> state;
+  for (const TensorPiece& piece : llama_tensors(model)) {
+    if (state.empty() || state.back().tensor != piece.parameter) {
+      state.push_back({piece.parameter, DType::f32, piece.shape, 0, 0, {}});
+    } else {
+      state.back().shape[0] += piece.shape[0];
+    }
+  }
+  for (size_t i = 0; i < state.size(); ++i) {
+    state[i].end = element_count(state[i].shape);
+    state[i].bytes = std::as_bytes(memory.subspan(i, static_cast<size_t>(state[i].end)));
+  }
+  return state;
+}
+
+// A model of 100 MB whose largest tensor has 32 MB, written in pieces by three ranks, is exported with 8 MB.
+TEST(ExportCheckpoint, MemoryDoesNotGrowWithTheModel) {
+  constexpr int64_t kBound = 8 << 20;
+  const std::string directory = fresh_directory("bounded");
+  const RunConfig config =
+      micro_run(directory, {"model.hidden_size=1024", "model.intermediate_size=4096", "model.num_hidden_layers=1",
+                            "model.num_attention_heads=8", "model.num_key_value_heads=8", "model.vocab_size=256"});
+  const std::string model_directory = directory + "/model";
+  std::vector<float> memory(2 * 4096 * 1024 + 64);
+  std::iota(memory.begin(), memory.end(), 0.0F);
+  const std::vector<StatePart> state = parameters_of(config.model, memory);
+  const std::string text = print(config);
+  ThreadWorld world(3);
+  world.run([&](Communicator& c) {
+    write_checkpoint(config.out,
+                     {.step = 1, .program_hash = 0, .data_hash = 0, .config = text, .program = "p\n", .state = state},
+                     c);
+  });
+  {
+    const MemoryBound bound(kBound);
+    EXPECT_FALSE(MemoryBound::grants(2 * kBound));
+    export_checkpoint(config.out, "", model_directory);
+  }
+  ASSERT_GT(std::filesystem::file_size(model_directory + "/model.safetensors"), 8 * static_cast<uintmax_t>(kBound));
+  const SafetensorsFile file(model_directory + "/model.safetensors");
+  size_t exported_tensors = 0;
+  for (const TensorPiece& piece : llama_tensors(config.model)) {
+    const TensorView* tensor = file.find(piece.tensor);
+    ASSERT_NE(tensor, nullptr) << piece.tensor;
+    const StatePart& parameter = *std::ranges::find(state, piece.parameter, &StatePart::tensor);
+    const auto expected =
+        parameter.bytes.subspan(static_cast<size_t>(piece.first_element()) * sizeof(float), tensor->bytes.size());
+    EXPECT_EQ(tensor->shape, piece.shape);
+    EXPECT_TRUE(std::ranges::equal(tensor->bytes, expected)) << piece.tensor;
+    ++exported_tensors;
+  }
+  EXPECT_EQ(file.tensors().size(), exported_tensors);
 }
 
 }  // namespace

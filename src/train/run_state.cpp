@@ -5,34 +5,63 @@
 #include "program/tensors.h"
 
 namespace centavo {
+namespace {
 
-std::vector<TensorView> persistent_tensors(const CpuMachine& machine) {
-  std::vector<TensorView> tensors;
-  for (const TensorPart& part : tensor_parts(machine.program())) {
-    CHECK(part.elements() == element_count(part.shape), "{} is cut", part.tensor);
-    const int64_t size = size_of(part.dtype);
-    const std::byte* memory = machine.memory(machine.program().buffer(part.buffer).name) + part.at * size;
-    tensors.push_back({part.tensor, part.dtype, part.shape, {memory, static_cast<size_t>(part.elements() * size)}});
-  }
-  return tensors;
+constexpr std::string_view kOwnCounter = "micro_step";
+
+void require_stored(const Checkpoint& checkpoint, const LogicalTensor& wanted) {
+  const StoredTensor* stored = checkpoint.find(wanted.name);
+  if (stored == nullptr) user_error("the checkpoint lacks {}; it belongs to another model", wanted.name);
+  if (stored->dtype == wanted.dtype && stored->shape == wanted.shape) return;
+  user_error("the checkpoint's {} is {}{}, this run's is {}{}; it belongs to another model", wanted.name,
+             name_of(stored->dtype), to_string(stored->shape), name_of(wanted.dtype), to_string(wanted.shape));
 }
 
-void restore(CpuMachine& machine, const SafetensorsFile& state) {
-  const std::vector<TensorPart> wanted = tensor_parts(machine.program());
-  for (const TensorPart& part : wanted) {
-    const TensorView* stored = state.find(part.tensor);
-    if (stored == nullptr) user_error("the checkpoint lacks {}; it belongs to another model", part.tensor);
-    if (stored->dtype != part.dtype || stored->shape != part.shape) {
-      user_error("the checkpoint's {} is {}{}, this run's is {}{}; it belongs to another model", part.tensor,
-                 name_of(stored->dtype), to_string(stored->shape), name_of(part.dtype), to_string(part.shape));
-    }
+void require_same_tensors(const Checkpoint& checkpoint, const std::vector<LogicalTensor>& wanted) {
+  for (const LogicalTensor& tensor : wanted) {
+    if (tensor.name != kOwnCounter) require_stored(checkpoint, tensor);
   }
-  for (const TensorView& stored : state.tensors()) {
-    if (std::ranges::find(wanted, stored.name, &TensorPart::tensor) != wanted.end()) continue;
+  for (const StoredTensor& stored : checkpoint.tensors) {
+    if (stored.name == kOwnCounter || std::ranges::count(wanted, stored.name, &LogicalTensor::name) > 0) continue;
     user_error("the checkpoint holds {}, which this run does not have; it belongs to another model", stored.name);
   }
-  for (const TensorPart& part : wanted) {
-    machine.write_elements(machine.program().buffer(part.buffer).name, part.at, state.find(part.tensor)->bytes);
+}
+
+void copy_part(Machine& machine, const TensorPart& part, const StoredTensor& stored) {
+  const std::string& buffer = machine.program().buffer(part.buffer).name;
+  const int64_t size = size_of(part.dtype);
+  for (const StoredPiece& piece : stored.pieces) {
+    const int64_t begin = std::max(part.begin, piece.begin);
+    const int64_t end = std::min(part.end, piece.end);
+    if (begin >= end) continue;
+    const auto bytes = piece.bytes.subspan(static_cast<size_t>((begin - piece.begin) * size),
+                                           static_cast<size_t>((end - begin) * size));
+    machine.write_elements(buffer, part.at + (begin - part.begin), bytes);
+  }
+}
+
+}  // namespace
+
+std::vector<StatePart> state_parts(const CpuMachine& machine) {
+  std::vector<StatePart> parts;
+  for (const TensorPart& part : tensor_parts(machine.program())) {
+    if (part.tensor == kOwnCounter) continue;
+    const int64_t size = size_of(part.dtype);
+    const std::byte* memory = machine.memory(machine.program().buffer(part.buffer).name) + part.at * size;
+    parts.push_back({part.tensor,
+                     part.dtype,
+                     part.shape,
+                     part.begin,
+                     part.end,
+                     {memory, static_cast<size_t>(part.elements() * size)}});
+  }
+  return parts;
+}
+
+void restore(Machine& machine, const Checkpoint& checkpoint) {
+  require_same_tensors(checkpoint, logical_tensors(machine.program()));
+  for (const TensorPart& part : tensor_parts(machine.program())) {
+    if (part.tensor != kOwnCounter) copy_part(machine, part, *checkpoint.find(part.tensor));
   }
 }
 

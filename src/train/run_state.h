@@ -1,4 +1,5 @@
-// What a checkpoint holds of a machine: exactly the persistent buffers, by name.
+// What a checkpoint holds of a machine: the tensors that lie in its persistent buffers, without `micro_step`, which
+// counts a rank's own micro-batches and follows from `step` and the number of ranks.
 #pragma once
 
 #include <vector>
@@ -9,10 +10,11 @@
 namespace centavo {
 
 // Views of the machine's own memory, valid while it lives and does not step.
-std::vector<TensorView> persistent_tensors(const CpuMachine& machine);
+std::vector<StatePart> state_parts(const CpuMachine& machine);
 
-// Throws UserError naming the first tensor that is missing, extra, or of another dtype or shape; nothing is written
-// to the machine in that case.
-void restore(CpuMachine& machine, const SafetensorsFile& state);
+// Copies what this rank holds of the tensors from the checkpoint, whoever wrote which piece of them; `micro_step` is
+// left to the caller. Throws UserError naming the first tensor that is missing, extra, or of another dtype or shape,
+// the same on every rank; nothing is written to the machine in that case.
+void restore(Machine& machine, const Checkpoint& checkpoint);
 
 }  // namespace centavo

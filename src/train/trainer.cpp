@@ -184,8 +184,10 @@ void Trainer::resume_from(const NewestCheckpoint& newest) {
     progress_.line(fmt::format("warning    {}; going on from {}", damage, newest.directory));
   }
   remove_checkpoints_beyond(config_.out, newest.checkpoint.step);  // they would count as the newest when pruning
-  restore(*machine_, newest.checkpoint.state);
+  restore(*machine_, newest.checkpoint);
   steps_done_ = newest.checkpoint.step;
+  const int64_t micro_step = steps_done_ * config_.grad_accum_steps;
+  machine_->write("micro_step", std::as_bytes(std::span<const int64_t>(&micro_step, 1)));
 }
 
 void Trainer::initialize() {
@@ -331,9 +333,9 @@ Validation Trainer::validate(int64_t most_windows) {
 std::string Trainer::save() {
   compare_weights();
   const std::string program = print(machine_->program());
-  const std::vector<TensorView> tensors = persistent_tensors(*machine_);
+  const std::vector<StatePart> state = state_parts(*machine_);
   const std::string directory =
-      write_checkpoint(config_.out, {steps_done_, program_hash_, corpus_->hash, print(config_), program, tensors});
+      write_checkpoint(config_.out, {steps_done_, program_hash_, corpus_->hash, print(config_), program, state});
   prune_checkpoints(config_.out, config_.keep_checkpoints);
   return directory;
 }

@@ -191,7 +191,7 @@ TEST_F(BadInput, ResumeChangesMaxStepsAlone) {
 
 TEST_F(BadInput, DamagedCheckpoints) {
   trained({"keep_checkpoints=1"});
-  for (const char* name : {"state.safetensors", "manifest.json", "config.toml", "program.txt"}) {
+  for (const char* name : {"state-00000-of-00001.safetensors", "manifest.json", "config.toml", "program.txt"}) {
     const fs::path file = checkpoint(4) / name;
     const std::string intact = read(file);
     std::string flipped = intact;
@@ -202,17 +202,17 @@ TEST_F(BadInput, DamagedCheckpoints) {
     }
     write(file, intact);
   }
-  fs::remove(checkpoint(4) / "state.safetensors");
+  fs::remove(checkpoint(4) / "state-00000-of-00001.safetensors");
   train_refused({"--resume", "keep_checkpoints=1", "max_steps=6"},
-                {(checkpoint(4) / "state.safetensors").string(), "No such file"});
+                {(checkpoint(4) / "state-00000-of-00001.safetensors").string(), "No such file"});
 }
 
 TEST_F(BadInput, ADamagedNewestCheckpointGivesWayToTheOneBefore) {
   trained();
-  write(checkpoint(4) / "state.safetensors", "x");
+  write(checkpoint(4) / "state-00000-of-00001.safetensors", "x");
   const Outcome outcome = run({"resume", out().string(), "max_steps=6"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, HasSubstr("step-00000004/state.safetensors is damaged"));
+  EXPECT_THAT(outcome.out, HasSubstr("step-00000004/state-00000-of-00001.safetensors is damaged"));
   EXPECT_THAT(outcome.out, HasSubstr("going on from " + checkpoint(3).string()));
   EXPECT_TRUE(fs::exists(checkpoint(6) / "manifest.json"));
 }

@@ -20,11 +20,11 @@
 namespace centavo::testing {
 namespace {
 
-// The persistent buffers of a machine, by name.
+// The state of a machine that is alone, by tensor.
 std::map<std::string, std::vector<std::byte>> state_of(const CpuMachine& machine) {
   std::map<std::string, std::vector<std::byte>> state;
-  for (const TensorView& tensor : persistent_tensors(machine)) {
-    state[tensor.name] = {tensor.bytes.begin(), tensor.bytes.end()};
+  for (const StatePart& part : state_parts(machine)) {
+    state[part.tensor] = {part.bytes.begin(), part.bytes.end()};
   }
   return state;
 }

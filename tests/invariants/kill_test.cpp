@@ -48,7 +48,7 @@ std::string run_file(const std::string& directory) {
 }
 
 std::string state_at(const std::string& out, int64_t step) {
-  return read_file(fmt::format("{}/checkpoints/step-{:08}/state.safetensors", out, step));
+  return read_file(fmt::format("{}/checkpoints/step-{:08}/state-00000-of-00001.safetensors", out, step));
 }
 
 // -1 when no checkpoint is whole.

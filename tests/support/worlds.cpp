@@ -39,7 +39,7 @@ class Collector {
                       metrics.back().size() * sizeof(float)) == 0,
           "rank {} has other metrics", rank);
     int64_t persistent = 0;
-    for (const TensorPart& part : tensor_parts(machine.program())) add_part(machine, part, rank);
+    state_.add(machine, rank);
     for (const Buffer& b : machine.program().buffers) {
       const bool counts = b.kind == BufferKind::parameter || b.kind == BufferKind::optimizer_state;
       if (b.persistent && !b.view && counts) persistent += b.bytes();
@@ -49,33 +49,14 @@ class Collector {
   }
 
   WorldRun take() {
-    for (const auto& [tensor, seen] : seen_) {
-      for (const bool element : seen) CHECK(element, "no rank holds all of {}", tensor);
-    }
-    run_.state.erase("micro_step");  // counts a rank's micro-batches
+    run_.state = state_.take();
     return std::move(run_);
   }
 
  private:
-  void add_part(const CpuMachine& machine, const TensorPart& part, int64_t rank) {
-    const auto size = static_cast<size_t>(size_of(part.dtype));
-    const auto elements = static_cast<size_t>(element_count(part.shape));
-    std::vector<std::byte>& whole = run_.state[part.tensor];
-    std::vector<bool>& seen = seen_[part.tensor];
-    whole.resize(elements * size);
-    seen.resize(elements);
-    const std::byte* from = machine.memory(machine.program().buffer(part.buffer).name) + part.at * size_of(part.dtype);
-    for (auto i = static_cast<size_t>(part.begin); i < static_cast<size_t>(part.end); ++i, from += size) {
-      CHECK(!seen[i] || std::memcmp(from, &whole[i * size], size) == 0, "rank {} differs in {}[{}]", rank, part.tensor,
-            i);
-      std::memcpy(&whole[i * size], from, size);
-      seen[i] = true;
-    }
-  }
-
   std::mutex mutex_;
   WorldRun run_;
-  std::map<std::string, std::vector<bool>> seen_;
+  WorldState state_;
 };
 
 void run_rank(const RunConfig& config, const Corpus& corpus, const Mesh& mesh, int64_t steps, MachineOptions options,
@@ -99,6 +80,32 @@ void run_rank(const RunConfig& config, const Corpus& corpus, const Mesh& mesh, i
 }
 
 }  // namespace
+
+void WorldState::add(const CpuMachine& machine, int64_t rank) {
+  for (const TensorPart& part : tensor_parts(machine.program())) {
+    const auto size = static_cast<size_t>(size_of(part.dtype));
+    const auto elements = static_cast<size_t>(element_count(part.shape));
+    std::vector<std::byte>& whole = state_[part.tensor];
+    std::vector<bool>& seen = seen_[part.tensor];
+    whole.resize(elements * size);
+    seen.resize(elements);
+    const std::byte* from = machine.memory(machine.program().buffer(part.buffer).name) + part.at * size_of(part.dtype);
+    for (auto i = static_cast<size_t>(part.begin); i < static_cast<size_t>(part.end); ++i, from += size) {
+      CHECK(!seen[i] || std::memcmp(from, &whole[i * size], size) == 0, "rank {} differs in {}[{}]", rank, part.tensor,
+            i);
+      std::memcpy(&whole[i * size], from, size);
+      seen[i] = true;
+    }
+  }
+}
+
+std::map<std::string, std::vector<std::byte>> WorldState::take() {
+  for (const auto& [tensor, seen] : seen_) {
+    for (const bool element : seen) CHECK(element, "no rank holds all of {}", tensor);
+  }
+  state_.erase("micro_step");
+  return std::move(state_);
+}
 
 WorldRun run_world(const RunConfig& config, const Corpus& corpus, const Mesh& mesh, int64_t steps,
                    const MachineOptions& options) {

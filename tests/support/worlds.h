@@ -22,7 +22,20 @@ struct WorldRun {
   int64_t persistent_bytes = 0;             // of parameters and states; likewise
 };
 
-// `steps` steps of the config's program from its first weights, on `mesh.ranks()` ranks. Every rank's program is verified.
+// The state of a world, put together from the parts of its ranks. CHECKs that parts that several ranks hold agree in
+// every bit and that no element is missing; `micro_step`, which is a rank's own, is left out.
+class WorldState {
+ public:
+  void add(const CpuMachine& machine, int64_t rank);
+  std::map<std::string, std::vector<std::byte>> take();
+
+ private:
+  std::map<std::string, std::vector<std::byte>> state_;
+  std::map<std::string, std::vector<bool>> seen_;
+};
+
+// `steps` steps of the config's program from its first weights, on `mesh.ranks()` ranks. Every rank's program is
+// verified.
 WorldRun run_world(const RunConfig& config, const Corpus& corpus, const Mesh& mesh, int64_t steps,
                    const MachineOptions& options = {.threads = 1, .debug = false});
 

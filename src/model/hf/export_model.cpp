@@ -66,32 +66,52 @@ void remove_exported(const std::string& directory) {
 }
 
 // The machine's own memory.
-std::vector<TensorView> parameters_of(const CpuMachine& machine) {
-  std::vector<TensorView> parameters;
+std::vector<TensorSpans> parameters_of(const CpuMachine& machine) {
+  std::vector<TensorSpans> parameters;
   for (const Buffer& b : machine.program().buffers) {
     if (b.kind != BufferKind::parameter) continue;
-    parameters.push_back({b.name, b.dtype, b.shape, {machine.memory(b.name), static_cast<size_t>(b.slot_bytes())}});
+    const std::span<const std::byte> bytes(machine.memory(b.name), static_cast<size_t>(b.slot_bytes()));
+    parameters.push_back({b.name, b.dtype, b.shape, {bytes}});
   }
   return parameters;
 }
 
-// Hugging Face's tensors as parts of the parameters' bytes.
-std::vector<TensorView> exported_tensors(std::span<const TensorView> parameters, const ModelConfig& model) {
-  std::map<std::string_view, const TensorView*> named;
-  for (const TensorView& parameter : parameters) named[parameter.name] = &parameter;
-  std::vector<TensorView> tensors;
+// Bytes [first, first + size) of the spans end to end; fewer when they end before.
+std::vector<std::span<const std::byte>> cut_out(std::span<const std::span<const std::byte>> spans, size_t first,
+                                                size_t size) {
+  std::vector<std::span<const std::byte>> cut;
+  for (const auto& span : spans) {
+    if (size == 0) break;
+    const size_t skipped = std::min(first, span.size());
+    const size_t taken = std::min(size, span.size() - skipped);
+    if (taken > 0) cut.push_back(span.subspan(skipped, taken));
+    first -= skipped;
+    size -= taken;
+  }
+  return cut;
+}
+
+// A tensor of Hugging Face's as a part of a parameter's bytes.
+TensorSpans exported_tensor(const TensorSpans& parameter, const TensorPiece& piece) {
+  const int64_t elements = element_count(piece.shape);
+  if (piece.first_element() + elements > element_count(parameter.shape)) {
+    user_error("parameter {} of shape {} is too small for {} of shape {}; the model is of another shape",
+               piece.parameter, to_string(parameter.shape), piece.tensor, to_string(piece.shape));
+  }
+  const auto size = static_cast<size_t>(size_of(parameter.dtype));
+  return {piece.tensor, parameter.dtype, piece.shape,
+          cut_out(parameter.spans, static_cast<size_t>(piece.first_element()) * size,
+                  static_cast<size_t>(elements) * size)};
+}
+
+std::vector<TensorSpans> exported_tensors(std::span<const TensorSpans> parameters, const ModelConfig& model) {
+  std::map<std::string_view, const TensorSpans*> named;
+  for (const TensorSpans& parameter : parameters) named[parameter.name] = &parameter;
+  std::vector<TensorSpans> tensors;
   for (const TensorPiece& piece : llama_tensors(model)) {
     const auto found = named.find(piece.parameter);
     if (found == named.end()) user_error("parameter {} is missing; the model is of another shape", piece.parameter);
-    const TensorView& whole = *found->second;
-    const auto element = static_cast<size_t>(size_of(whole.dtype));
-    const size_t first = static_cast<size_t>(piece.first_element()) * element;
-    const size_t bytes = static_cast<size_t>(element_count(piece.shape)) * element;
-    if (first + bytes > whole.bytes.size()) {
-      user_error("parameter {} of shape {} is too small for {} of shape {}; the model is of another shape",
-                 piece.parameter, to_string(whole.shape), piece.tensor, to_string(piece.shape));
-    }
-    tensors.push_back({piece.tensor, whole.dtype, piece.shape, whole.bytes.subspan(first, bytes)});
+    tensors.push_back(exported_tensor(*found->second, piece));
   }
   return tensors;
 }
@@ -116,14 +136,14 @@ std::string generation_config(const ExportedTokenizer& tokenizer) {
   return j.dump(2) + "\n";
 }
 
-int64_t parameter_count(const std::vector<TensorView>& tensors) {
+int64_t parameter_count(const std::vector<TensorSpans>& tensors) {
   int64_t count = 0;
-  for (const TensorView& tensor : tensors) count += element_count(tensor.shape);
+  for (const TensorSpans& tensor : tensors) count += element_count(tensor.shape);
   return count;
 }
 
 std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokenizer,
-                       const std::vector<TensorView>& tensors) {
+                       const std::vector<TensorSpans>& tensors) {
   const std::string start = tokenizer.end_of_text
                                 ? fmt::format("Documents began with `{0}` in training: put it before a prompt.\n",
                                               tokenizer.end_of_text->text)
@@ -162,9 +182,9 @@ void export_model(const CpuMachine& machine, const ModelConfig& model, const Exp
   export_model(parameters_of(machine), model, tokenizer, directory);
 }
 
-void export_model(std::span<const TensorView> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+void export_model(std::span<const TensorSpans> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory) {
-  const std::vector<TensorView> tensors = exported_tensors(parameters, model);
+  const std::vector<TensorSpans> tensors = exported_tensors(parameters, model);
   const std::string config = print_config_json(config_of(model, tokenizer), tensors.front().dtype);
   const std::string target = resolved(directory);
   const std::string unfinished = target + ".export.tmp";

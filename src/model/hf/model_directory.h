@@ -44,9 +44,9 @@ struct ExportedTokenizer {
 void export_model(const CpuMachine& machine, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory);
 
-// The same from parameters by the program's names, such as a checkpoint's tensors, which may be more. UserError when
-// one is missing or too small.
-void export_model(std::span<const TensorView> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+// The same from parameters by the program's names, such as a checkpoint's tensors, which may be more and lie in pieces:
+// they are written from where they are, however large the model is. UserError when one is missing or too small.
+void export_model(std::span<const TensorSpans> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory);
 
 // A checked directory: every tensor of the configuration is there, once, in its shape, as F32 or BF16.

@@ -178,26 +178,33 @@ size_t rank_of(DType dtype) {
   return static_cast<size_t>(found - kSpellings.begin());
 }
 
-std::vector<const TensorView*> in_file_order(std::span<const TensorView> tensors) {
-  std::vector<const TensorView*> order;
-  for (const TensorView& tensor : tensors) order.push_back(&tensor);
-  std::sort(order.begin(), order.end(), [](const TensorView* a, const TensorView* b) {
+size_t bytes_of(const TensorSpans& tensor) {
+  size_t bytes = 0;
+  for (const auto& span : tensor.spans) bytes += span.size();
+  return bytes;
+}
+
+std::vector<const TensorSpans*> in_file_order(std::span<const TensorSpans> tensors) {
+  std::vector<const TensorSpans*> order;
+  for (const TensorSpans& tensor : tensors) order.push_back(&tensor);
+  std::sort(order.begin(), order.end(), [](const TensorSpans* a, const TensorSpans* b) {
     return std::pair(rank_of(a->dtype), std::string_view(a->name)) <
            std::pair(rank_of(b->dtype), std::string_view(b->name));
   });
   return order;
 }
 
-std::string render_header(const std::vector<const TensorView*>& order,
+std::string render_header(const std::vector<const TensorSpans*>& order,
                           const std::map<std::string, std::string>& metadata) {
   ordered_json header;
   header[kMetadata] = metadata;
   size_t at = 0;
-  for (const TensorView* tensor : order) {
+  for (const TensorSpans* tensor : order) {
+    const size_t bytes = bytes_of(*tensor);
     CHECK(!header.contains(tensor->name), "tensor {} twice", tensor->name);
-    CHECK(byte_count(tensor->dtype, tensor->shape) == static_cast<int64_t>(tensor->bytes.size()),
-          "tensor {} of shape {} has {} bytes", tensor->name, to_string(tensor->shape), tensor->bytes.size());
-    const size_t end = at + tensor->bytes.size();
+    CHECK(byte_count(tensor->dtype, tensor->shape) == static_cast<int64_t>(bytes), "tensor {} of shape {} has {} bytes",
+          tensor->name, to_string(tensor->shape), bytes);
+    const size_t end = at + bytes;
     header[tensor->name] = {
         {"dtype", kSpellings[rank_of(tensor->dtype)].name}, {"shape", tensor->shape}, {"data_offsets", {at, end}}};
     at = end;
@@ -230,17 +237,24 @@ const TensorView* SafetensorsFile::find(std::string_view name) const {
   return found == index_.end() ? nullptr : &tensors_[found->second];
 }
 
-void write_safetensors(const std::string& path, std::span<const TensorView> tensors,
+void write_safetensors(const std::string& path, std::span<const TensorSpans> tensors,
                        std::map<std::string, std::string> metadata) {
   metadata.try_emplace("format", "pt");
-  const std::vector<const TensorView*> order = in_file_order(tensors);
+  const std::vector<const TensorSpans*> order = in_file_order(tensors);
   const std::string header = render_header(order, metadata);
   const uint64_t length = header.size();
   std::vector<std::string_view> parts = {{reinterpret_cast<const char*>(&length), sizeof length}, header};
-  for (const TensorView* tensor : order) {
-    parts.emplace_back(reinterpret_cast<const char*>(tensor->bytes.data()), tensor->bytes.size());
+  for (const TensorSpans* tensor : order) {
+    for (const auto& span : tensor->spans) parts.emplace_back(reinterpret_cast<const char*>(span.data()), span.size());
   }
   write_parts_atomic(path, parts);
+}
+
+void write_safetensors(const std::string& path, std::span<const TensorView> tensors,
+                       std::map<std::string, std::string> metadata) {
+  std::vector<TensorSpans> spans;
+  for (const TensorView& tensor : tensors) spans.push_back({tensor.name, tensor.dtype, tensor.shape, {tensor.bytes}});
+  write_safetensors(path, spans, std::move(metadata));
 }
 
 }  // namespace centavo

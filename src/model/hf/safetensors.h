@@ -32,6 +32,14 @@ struct TensorView {
   std::span<const std::byte> bytes;
 };
 
+// The same with its bytes in several places: the spans end to end.
+struct TensorSpans {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  std::vector<std::span<const std::byte>> spans;
+};
+
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::string& path);
@@ -51,7 +59,9 @@ class SafetensorsFile {
 // Writes in the reference writer's order (dtype I64 F64 F32 I32 BF16 F8_E4M3 F8_E5M2 U8, then name), the data 8-byte
 // aligned: the same tensors and metadata always give the same bytes. Adds the metadata "format": "pt" when absent,
 // without which other readers refuse. Streams to a new file, syncs it and renames it over `path`. Names must be
-// distinct UTF-8 and bytes must fit shapes (CHECKed).
+// distinct UTF-8 and bytes must fit shapes (CHECKed). Bytes go from where they are to the file, without a copy.
+void write_safetensors(const std::string& path, std::span<const TensorSpans> tensors,
+                       std::map<std::string, std::string> metadata);
 void write_safetensors(const std::string& path, std::span<const TensorView> tensors,
                        std::map<std::string, std::string> metadata);
 
