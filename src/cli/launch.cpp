@@ -87,15 +87,18 @@ End died_end(const RankReport& report, int signal, int status) {
   return {{4, false, died(report, how)}, true, signal};
 }
 
+// No page tells.
 End silent_end(const RankJob& job) {
   const int code = WIFEXITED(job.status()) ? WEXITSTATUS(job.status()) : 4;
-  const bool passes = code == 2 || code == 3;
-  if (!job.words().banner().empty() && !job.watch().any_has_page()) {
+  const bool started = job.watch().any_has_page();
+  if (job.words().said()) return {{code == 2 || code == 3 ? code : 4, false, ""}, started};
+  if (const auto& notice = job.words().notice()) {  // before it had a page
+    return {{4, false, fmt::format("rank {} died (signal {}) at its start", notice->rank, notice->signal)}, started};
+  }
+  if (!started && !job.words().banner().empty()) {
     return {{4, false, "no rank was started: " + job.words().banner()}, false};
   }
-  if (passes) return {{code, false, ""}, false};  // the ranks have said why
-  return {{4, false, fmt::format("the ranks ended with code {} and did not say why", code)},
-          job.watch().any_has_page()};
+  return {{4, false, fmt::format("the ranks ended with code {} and did not say why", code)}, started};
 }
 
 // Whose fault: a rank's own error, else who died, else mpirun, else an error that only speaks of another rank.

@@ -8,6 +8,16 @@ namespace {
 constexpr size_t kFewestDashes = 70;
 constexpr int kLongestBanner = 60;  // lines; a rank that prints dashes must not be silenced by them for long
 
+constexpr std::string_view kOwn = "centavo: ";
+
+// What follows "centavo: " and "rank 1 on host h: ".
+std::string without_rank(const std::string& line) {
+  const std::string text = line.substr(kOwn.size());
+  const size_t end = text.find(": ");
+  const bool named = text.starts_with("rank ") && text.find(" on host ") < end && end != text.npos;
+  return named ? text.substr(end + 2) : text;
+}
+
 bool is_border(const std::string& line) {
   return line.size() >= kFewestDashes && line.find_first_not_of('-') == line.npos;
 }
@@ -54,7 +64,7 @@ std::string RankWords::line(const std::string& line) {
     if (first_remark_.empty()) first_remark_ = line;
     return {};
   }
-  if (line.starts_with("centavo: ") && !said_.insert(line).second) return {};
+  if (line.starts_with(kOwn) && !said_.insert(without_rank(line)).second) return {};
   return line + "\n";
 }
 

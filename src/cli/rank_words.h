@@ -19,12 +19,15 @@ struct DeathNotice {
 class RankWords {
  public:
   // Takes a piece as it comes; returns the whole lines to print. Dropped are mpirun's banners (between two lines of
-  // dashes), its remarks on them, and a line "centavo: …" that another rank has said before.
+  // dashes), its remarks on them, and a line "centavo: …" that another rank has said before
+  // (after "rank 1 on host h: " too).
   std::string take(std::string_view piece);
   // What is left when nothing more comes.
   std::string rest();
 
   const std::optional<DeathNotice>& notice() const { return notice_; }
+  // Has a rank said why it ends?
+  bool said() const { return !said_.empty(); }
   // The first banner as one line, else mpirun's first remark; empty when there was none.
   const std::string& banner() const { return banner_.empty() ? first_remark_ : banner_; }
 

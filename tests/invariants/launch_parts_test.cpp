@@ -34,6 +34,16 @@ TEST(RankWords, AreThoseOfTheRanksAlone) {
   EXPECT_EQ(words.banner(), "Primary job  terminated normally");
 }
 
+TEST(RankWords, TheSameOfSeveralRanksIsSaidOnce) {
+  RankWords words;
+  EXPECT_FALSE(words.said());
+  EXPECT_EQ(
+      words.take("centavo: rank 1 on host a: no room: x\ncentavo: rank 2 on host b: no room: x\ncentavo: rank 0 on "
+                 "host a: no room: y\n"),
+      "centavo: rank 1 on host a: no room: x\ncentavo: rank 0 on host a: no room: y\n");
+  EXPECT_TRUE(words.said());
+}
+
 TEST(RankWords, ALineOfDashesSilencesNobodyForLong) {
   RankWords words;
   std::string passed = words.take(kBorder + "\n");
