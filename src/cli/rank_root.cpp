@@ -19,9 +19,7 @@ namespace {
 using Body = std::function<void(Communicator&, RankStatus&)>;
 
 // `told`: the page says why it failed.
-void with_status(const RankOptions& options, Communicator& communicator, const Body& body, bool& told) {
-  const int64_t rank = communicator.rank();
-  RankStatus status(options.out, {rank, communicator.ranks(), communicator.host_of(rank), options.launch});
+void with_status(RankStatus& status, Communicator& communicator, const Body& body, bool& told) {
   communicator.observe([&](std::string_view what, int64_t step) { status.op_at(what, step); });
   try {
     body(communicator, status);
@@ -34,6 +32,12 @@ void with_status(const RankOptions& options, Communicator& communicator, const B
   }
   communicator.observe({});
   status.state(RankState::finished);
+}
+
+void with_page(const RankOptions& options, Communicator& communicator, const Body& body, bool& told) {
+  const int64_t rank = communicator.rank();
+  RankStatus status(options.out, {rank, communicator.ranks(), communicator.host_of(rank), options.launch});
+  with_status(status, communicator, body, told);
 }
 
 void require_whole_world(const RankPlace& place, const Communicator& communicator) {
@@ -53,7 +57,7 @@ void in_world(const RankPlace& place, const RankOptions& options, const Body& bo
   bool told = false;
   try {
     require_whole_world(place, world.communicator());
-    with_status(options, world.communicator(), body, told);
+    with_page(options, world.communicator(), body, told);
   } catch (const std::exception& error) {
     const Failure failure = failure_of(error);
     if (!told || options.launch.empty()) say(world.communicator(), failure);
@@ -72,7 +76,12 @@ void as_rank(const RankOptions& options, const Body& body) {
   }
   SelfCommunicator alone;
   bool told = false;
-  with_status(options, alone, body, told);
+  if (!options.launch.empty()) {
+    with_page(options, alone, body, told);
+    return;
+  }
+  RankStatus nobody_looks;
+  with_status(nobody_looks, alone, body, told);
 }
 
 }  // namespace centavo

@@ -111,6 +111,8 @@ std::string rank_status_path(const std::string& out_dir, int64_t rank) {
   return fmt::format("{}/ranks/rank-{:05}.status", out_dir, rank);
 }
 
+RankStatus::RankStatus() : own_(std::make_unique<Page>()), page_(own_.get()) {}
+
 RankStatus::RankStatus(const std::string& out_dir, const RankIdentity& identity) {
   static_assert(sizeof(Page) <= kPageBytes && std::atomic<uint64_t>::is_always_lock_free);
   const std::string path = rank_status_path(out_dir, identity.rank);
@@ -141,6 +143,7 @@ RankStatus::RankStatus(const std::string& out_dir, const RankIdentity& identity)
 }
 
 RankStatus::~RankStatus() {
+  if (own_ != nullptr) return;
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;

@@ -19,6 +19,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -48,9 +49,11 @@ struct RankFailure {
 // The writer. at, op, state and failed are for one thread.
 class RankStatus {
  public:
+  // Nobody is told: no file, no thread.
+  RankStatus();
   // Makes the page and begins to beat. UserError when a living rank holds it, IoError when it cannot be made.
   RankStatus(const std::string& out_dir, const RankIdentity& identity);
-  // The beat ends; the page stays.
+  // The beat ends; the file stays.
   ~RankStatus();
   RankStatus(const RankStatus&) = delete;
   RankStatus& operator=(const RankStatus&) = delete;
@@ -71,6 +74,7 @@ class RankStatus {
   void beat();
   void keep_beating();
 
+  std::unique_ptr<Page> own_;  // the page that nobody sees
   int fd_ = -1;
   Page* page_ = nullptr;
   std::mutex mutex_;

@@ -53,6 +53,13 @@ TEST(RankStatus, SaysWhatItWasTold) {
   EXPECT_FALSE(report.torn);
 }
 
+TEST(RankStatus, TellsNobodyWithoutAPage) {
+  RankStatus status;
+  status.op_at("%1 all_gather", 2);
+  status.state(RankState::saving);
+  status.failed({4, false, "x"});
+}
+
 TEST(RankStatus, BeatsOnceASecond) {
   const std::string out = fresh_directory("beats");
   const RankStatus status(out, kIdentity);
