@@ -13,6 +13,7 @@ Communicator::Communicator(int64_t rank, std::vector<std::string> hosts) : rank_
 void Communicator::at(std::string_view what, int64_t step) {
   what_.assign(what);  // keeps its memory
   step_ = step;
+  if (observer_) observer_(what, step);
 }
 
 void Communicator::check_peers(std::span<const Send> sends, std::span<const Receive> receives) const {

@@ -7,9 +7,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace centavo {
@@ -44,6 +46,10 @@ class Communicator {
 
   // What this rank does from now on, for messages: the text of an op, and the step. Kept until the next call.
   void at(std::string_view what, int64_t step);
+  // Who is told of every `at` besides (train/rank_status.h); an empty function ends that. It is called on the thread of
+  // the rank, before the op, and must be quick.
+  using Observer = std::function<void(std::string_view what, int64_t step)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
   // How long `exchange` waits for peers from which nothing comes. They may be as late as the slowest thing that one
   // rank does alone.
   void set_deadline(double seconds) { deadline_s_ = seconds; }
@@ -70,6 +76,7 @@ class Communicator {
   std::vector<std::string> hosts_;
   std::string what_ = "the start";
   int64_t step_ = 0;
+  Observer observer_;
   double deadline_s_ = kDefaultDeadline_s;
 };
 

@@ -2,8 +2,28 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 namespace centavo {
 namespace {
+
+class Alone : public Communicator {
+ public:
+  Alone() : Communicator(0, {"a"}) {}
+  void exchange(std::span<const Send>, std::span<const Receive>) override {}
+};
+
+TEST(Communicator, TellsItsObserverWhatItIsTold) {
+  Alone communicator;
+  communicator.at("nobody listens", 1);
+  std::vector<std::pair<std::string, int64_t>> heard;
+  communicator.observe([&](std::string_view what, int64_t step) { heard.emplace_back(what, step); });
+  communicator.at("%1 all_gather", 2);
+  communicator.at("%2 reduce_scatter", 3);
+  communicator.observe({});
+  communicator.at("nobody listens again", 4);
+  EXPECT_EQ(heard, (decltype(heard){{"%1 all_gather", 2}, {"%2 reduce_scatter", 3}}));
+}
 
 using Members = std::vector<int64_t>;
 

@@ -1,15 +1,15 @@
 // The program's entry, and the only place where exceptions are caught: one sentence, one exit code each.
 
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <string>
-#include <system_error>
 #include <vector>
 
-#include "base/errors.h"
 #include "base/nearest.h"
 #include "base/printable.h"
 #include "cli/commands.h"
-#include "program/op_table.h"
+#include "cli/failure.h"
 
 namespace {
 
@@ -18,7 +18,7 @@ std::string one_line(const std::string& text) { return centavo::printable(text, 
 
 // The standard error may be closed as well: nothing is thrown.
 int fail(const std::string& what, int code) {
-  std::fputs(fmt::format("centavo: {}\n", what).c_str(), stderr);
+  if (!what.empty()) std::fputs(fmt::format("centavo: {}\n", what).c_str(), stderr);
   return code;
 }
 
@@ -61,21 +61,8 @@ int main(int argc, char** argv) {
     return app.exit(request);
   } catch (const CLI::ParseError& error) {
     return fail(one_line(usage_error(app, error)), 2);
-  } catch (const UserError& error) {
-    return fail(one_line(error.what()), 2);
-  } catch (const ShapeError& error) {
-    return fail(one_line(fmt::format("the model's shapes do not fit: {}; change them in [model]", error.what())), 2);
-  } catch (const OutOfMemory& error) {
-    return fail(error.what(), 3);
-  } catch (const std::bad_alloc&) {
-    return fail("the system has no memory left for the host's own tables; use a smaller model or batch", 3);
-  } catch (const IoError& error) {
-    return fail(one_line(error.what()), 4);
-  } catch (const RankError& error) {
-    return fail(one_line(error.what()), 4);
-  } catch (const std::system_error& error) {
-    return fail(one_line(error.what()), 4);
-  } catch (const std::exception& error) {  // a library's own: oneDNN cannot make a primitive, say
-    return fail(one_line(fmt::format("a library failed: {}", error.what())), 4);
+  } catch (const std::exception& error) {
+    const Failure failure = failure_of(error);
+    return fail(failure.text, failure.exit_code);
   }
 }

@@ -1,5 +1,7 @@
-// centavo train RUN.toml [key=value …]
-// centavo resume DIR [max_steps=N]
+// centavo train RUN.toml [key=value …] [--ranks N …]
+// centavo resume DIR [max_steps=N] [--ranks N …]
+//
+// Both also run as ranks: mpirun -n N centavo train RUN.toml.
 
 #include <unistd.h>
 
@@ -9,6 +11,8 @@
 
 #include "base/files.h"
 #include "cli/commands.h"
+#include "cli/local_ranks.h"
+#include "cli/rank_root.h"
 #include "cli/shell_words.h"
 #include "cli/stop_signals.h"
 #include "ops/all.h"
@@ -26,30 +30,58 @@ struct Arguments {
   bool resume = false;
   bool quiet = false;
   bool dry_run = false;
+  LocalRanks local;
 };
 
-TrainOptions options_of(const Arguments& arguments, Start start) {
+// mpirun gives its ranks pseudo-terminals or pipes, whatever it writes to itself.
+ProgressLog::Kind progress_kind(const Arguments& arguments, const Communicator& communicator) {
+  const bool terminal = communicator.ranks() == 1 && arguments.local.launch.empty() && ::isatty(STDOUT_FILENO) != 0;
+  return terminal || arguments.local.live_progress ? ProgressLog::Kind::live : ProgressLog::Kind::lines;
+}
+
+TrainOptions options_of(const Arguments& arguments, Start start, const Communicator& communicator) {
   TrainOptions options;
   options.start = start;
-  options.log = arguments.quiet ? nullptr : stdout;
-  options.progress = ::isatty(STDOUT_FILENO) != 0 ? ProgressLog::Kind::live : ProgressLog::Kind::lines;
+  options.log = arguments.quiet || communicator.rank() > 0 ? nullptr : stdout;
+  options.progress = progress_kind(arguments, communicator);
   options.stop = stop_requested;
   return options;
 }
 
-void run(const RunConfig& config, TrainOptions options, const std::string& command) {
-  options.command = command;
-  const OpTable ops = all_ops();
-  Trainer trainer(ops, config, options);
-  catch_stop_signals();  // until here nothing is lost by ending at once
-  trainer.run();
-}
-
-std::string typed(const std::string& command, const Arguments& arguments) {
-  std::vector<std::string> words = {"centavo", command, arguments.path};
+// The words of a command without those of the ranks: the record of a run, and what each rank is started with.
+std::vector<std::string> words_of(const std::string& command, const Arguments& arguments) {
+  std::vector<std::string> words = {command, arguments.path};
   words.insert(words.end(), arguments.overrides.begin(), arguments.overrides.end());
   if (arguments.resume) words.emplace_back("--resume");
+  return words;
+}
+
+std::string typed(const std::string& command, const Arguments& arguments, int64_t ranks) {
+  std::vector<std::string> words = words_of(command, arguments);
+  words.insert(words.begin(), "centavo");
+  if (ranks > 1) words.insert(words.end(), {"--ranks", std::to_string(ranks)});
   return shell_words(words);
+}
+
+// As the parent of local ranks, or as one rank.
+void run(const std::string& command, const Arguments& arguments, const RunConfig& config, Start start) {
+  if (starts_ranks(arguments.local)) {
+    std::vector<std::string> words = words_of(command, arguments);
+    if (arguments.quiet) words.emplace_back("--quiet");
+    const bool fresh = start == Start::fresh;
+    const std::vector<std::string> again = fresh ? std::vector<std::string>{"resume", config.out} : words;
+    start_ranks(arguments.local, config.out, words, again);
+    return;
+  }
+  as_rank({config.out, arguments.local.launch}, [&](Communicator& communicator, RankStatus& status) {
+    TrainOptions options = options_of(arguments, start, communicator);
+    options.command = typed(command, arguments, communicator.ranks());
+    const OpTable ops = all_ops();
+    Trainer trainer(ops, config, options);
+    catch_stop_signals();  // until here nothing is lost by ending at once
+    status.state(RankState::training);
+    trainer.run();
+  });
 }
 
 void train(const Arguments& arguments) {
@@ -60,7 +92,7 @@ void train(const Arguments& arguments) {
     for (const std::string& line : dry_run(all_ops(), config)) fmt::print("{}\n", line);
     return;
   }
-  run(config, options_of(arguments, arguments.resume ? Start::resume : Start::fresh), typed("train", arguments));
+  run("train", arguments, config, arguments.resume ? Start::resume : Start::fresh);
 }
 
 // The run's own configuration; all but max_steps stands.
@@ -74,7 +106,7 @@ void resume(const Arguments& arguments) {
   }
   std::vector<std::string> overrides = arguments.overrides;
   overrides.push_back("out=" + arguments.path);  // the directory may have been moved
-  run(parse_run_config(path, overrides), options_of(arguments, Start::resume_or_fresh), typed("resume", arguments));
+  run("resume", arguments, parse_run_config(path, overrides), Start::resume_or_fresh);
 }
 
 }  // namespace
@@ -87,6 +119,7 @@ Registered register_train(CLI::App& app) {
   command->add_flag("--resume", arguments->resume, "Continue from the newest checkpoint in the run's directory");
   command->add_flag("--dry-run", arguments->dry_run, "Print the plan (model, step, memory, data) and write nothing");
   command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
+  add_rank_options(*command, arguments->local);
   command->footer(
       "Ctrl-C (also SIGTERM, SIGHUP) ends the run after its step with everything saved; centavo resume goes on.\n\n"
       "Keys of a run file:\n" +
@@ -100,6 +133,7 @@ Registered register_resume(CLI::App& app) {
   command->add_option("DIR", arguments->path, "The run's directory")->required();
   command->add_option("max_steps=N", arguments->overrides, "Another end; everything else stays as it was");
   command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
+  add_rank_options(*command, arguments->local);
   return {command, [arguments] { resume(*arguments); }};
 }
 

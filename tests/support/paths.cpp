@@ -8,4 +8,6 @@ const char* program_path() { return CENTAVO_PROGRAM; }
 
 const char* mpi_ranks_path() { return CENTAVO_MPI_RANKS; }
 
+const char* launched_ranks_path() { return CENTAVO_LAUNCHED_RANKS; }
+
 }  // namespace centavo::testing

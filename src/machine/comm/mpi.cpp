@@ -221,17 +221,21 @@ void MpiWorld::abort(int exit_code) {
   std::_Exit(exit_code);  // MPI_Abort does not promise to end its caller
 }
 
+void require_mpi() {}
+
 }  // namespace centavo
 
 #else
 
 namespace centavo {
 
-MpiWorld::MpiWorld(int64_t) : exceptions_(0) {
+void require_mpi() {
   user_error(
       "centavo was built without Open MPI, and several ranks need it; install libopenmpi-dev and openmpi-bin and "
       "build again");
 }
+
+MpiWorld::MpiWorld(int64_t) : exceptions_(0) { require_mpi(); }
 
 MpiWorld::~MpiWorld() = default;
 

@@ -10,6 +10,9 @@
 
 namespace centavo {
 
+// Throws UserError when centavo was built without Open MPI.
+void require_mpi();
+
 // One a process, on the thread that makes it. All calls come from that thread (MPI_THREAD_FUNNELED).
 class MpiWorld {
  public:

@@ -1,0 +1,87 @@
+#include "cli/rank_root.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+#include "base/errors.h"
+#include "cli/failure.h"
+#include "cli/rank_place.h"
+#include "machine/comm/mpi.h"
+#include "machine/comm/self.h"
+
+namespace centavo {
+namespace {
+
+using Body = std::function<void(Communicator&, RankStatus&)>;
+
+// `told`: the page says why it failed.
+void with_status(RankStatus& status, Communicator& communicator, const Body& body, bool& told) {
+  communicator.observe([&](std::string_view what, int64_t step) { status.op_at(what, step); });
+  try {
+    body(communicator, status);
+  } catch (const std::exception& error) {
+    communicator.observe({});
+    const Failure failure = failure_of(error);
+    status.failed({failure.exit_code, failure.by_peer, failure.text});
+    told = true;
+    throw;
+  }
+  communicator.observe({});
+  status.state(RankState::finished);
+}
+
+void with_page(const RankOptions& options, Communicator& communicator, const Body& body, bool& told) {
+  const int64_t rank = communicator.rank();
+  RankStatus status(options.out, {rank, communicator.ranks(), communicator.host_of(rank), options.launch});
+  with_status(status, communicator, body, told);
+}
+
+void require_whole_world(const RankPlace& place, const Communicator& communicator) {
+  if (place.ranks == 0 || place.ranks == communicator.ranks()) return;
+  user_error("{} started {} ranks and MPI found {}; start them with Open MPI's mpirun, or with srun --mpi=pmix",
+             place.launcher, place.ranks, communicator.ranks());
+}
+
+void say(const Communicator& communicator, const Failure& failure) {
+  const int64_t rank = communicator.rank();
+  fmt::print(stderr, "centavo: rank {} on host {}: {}\n", rank, communicator.host_of(rank), failure.text);
+  std::fflush(stderr);
+}
+
+void in_world(const RankPlace& place, const RankOptions& options, const Body& body) {
+  MpiWorld world;
+  bool told = false;
+  try {
+    require_whole_world(place, world.communicator());
+    with_page(options, world.communicator(), body, told);
+  } catch (const std::exception& error) {
+    const Failure failure = failure_of(error);
+    if (!told || options.launch.empty()) say(world.communicator(), failure);
+    std::fflush(stdout);
+    world.abort(failure.exit_code);
+  }
+}
+
+}  // namespace
+
+void as_rank(const RankOptions& options, const Body& body) {
+  if (!options.launch.empty()) ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would end a rank that has lost mpirun
+  if (const std::optional<RankPlace> place = rank_place([](const char* name) { return std::getenv(name); })) {
+    in_world(*place, options, body);
+    return;
+  }
+  SelfCommunicator alone;
+  bool told = false;
+  if (!options.launch.empty()) {
+    with_page(options, alone, body, told);
+    return;
+  }
+  RankStatus nobody_looks;
+  with_status(nobody_looks, alone, body, told);
+}
+
+}  // namespace centavo
