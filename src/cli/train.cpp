@@ -1,10 +1,13 @@
 // centavo train RUN.toml [key=value …] [--ranks N …]
-// centavo resume DIR [max_steps=N] [--ranks N …]
+// centavo resume DIR [max_steps=N] [memory=…] … [--ranks N …]
 //
 // Both also run as ranks: mpirun -n N centavo train RUN.toml.
 
 #include <unistd.h>
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -76,6 +79,7 @@ void run(const std::string& command, const Arguments& arguments, const RunConfig
   as_rank({config.out, arguments.local.launch}, [&](Communicator& communicator, RankStatus& status) {
     TrainOptions options = options_of(arguments, start, communicator);
     options.command = typed(command, arguments, communicator.ranks());
+    options.world = &communicator;
     const OpTable ops = all_ops();
     Trainer trainer(ops, config, options);
     catch_stop_signals();  // until here nothing is lost by ending at once
@@ -89,19 +93,23 @@ void train(const Arguments& arguments) {
   const RunConfig config = parse_run_config(arguments.path, arguments.overrides);
   if (config.text.empty() && config.data.empty()) user_error("no text to train on; add text=PATH or data=DIR");
   if (arguments.dry_run) {
-    for (const std::string& line : dry_run(all_ops(), config)) fmt::print("{}\n", line);
+    for (const std::string& line : dry_run(all_ops(), config, std::max<int64_t>(1, arguments.local.ranks))) {
+      fmt::print("{}\n", line);
+    }
     return;
   }
   run("train", arguments, config, arguments.resume ? Start::resume : Start::fresh);
 }
 
-// The run's own configuration; all but max_steps stands.
+// The run's own configuration; what is learnt stands.
 void resume(const Arguments& arguments) {
   ignore_write_signals();
   const std::string path = arguments.path + "/config.toml";
   for (const std::string& text : arguments.overrides) {
-    if (!text.starts_with("max_steps=")) {
-      user_error("override '{}': a resumed run may change max_steps alone; leave it out", text);
+    const std::string key = text.substr(0, text.find('='));
+    if (std::ranges::count(keys_free_on_resume(), key) == 0) {
+      user_error("override '{}': a resumed run may change {} alone; leave it out", text,
+                 fmt::join(keys_free_on_resume(), ", "));
     }
   }
   std::vector<std::string> overrides = arguments.overrides;
@@ -131,7 +139,9 @@ Registered register_resume(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("resume", "Continue a run from its newest whole checkpoint");
   command->add_option("DIR", arguments->path, "The run's directory")->required();
-  command->add_option("max_steps=N", arguments->overrides, "Another end; everything else stays as it was");
+  command->add_option("key=value", arguments->overrides,
+                      fmt::format("Another end, or how the rest is computed: {}; all else stays as it was",
+                                  fmt::join(keys_free_on_resume(), ", ")));
   command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
   add_rank_options(*command, arguments->local);
   return {command, [arguments] { resume(*arguments); }};

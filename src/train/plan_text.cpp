@@ -8,6 +8,7 @@
 #include "passes/place.h"
 #include "passes/units.h"
 #include "program/verify.h"
+#include "train/fit.h"
 #include "train/generate.h"
 #include "train/memory_fit.h"
 #include "train/run_data.h"
@@ -42,11 +43,20 @@ int64_t parameter_count(const Program& program) {
 }
 
 std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, const Worker& worker) {
+  const int64_t ranks = worker.mesh.ranks();
   std::vector<std::string> lines = {
       fmt::format("model      {} parameters, {}, {} threads", parameter_count(training), c.precision, worker.threads),
       fmt::format("step       {} sequences of {} tokens in {} micro-batches, {} steps",
                   c.micro_batch * c.grad_accum_steps, c.seq_len, c.grad_accum_steps, c.max_steps),
-      fmt::format("memory     {} planned", mebibytes(training.arena_bytes.at(Home::device)))};
+      fmt::format("memory     {} planned{}", mebibytes(training.arena_bytes.at(Home::device)),
+                  ranks > 1 ? " on each rank" : "")};
+  if (ranks > 1) {
+    const int64_t shared = micro_batches_of(c, ranks);
+    const std::string idle = shared * ranks == c.grad_accum_steps ? "" : ", the last ones empty on some";
+    lines.insert(lines.begin() + 2,
+                 fmt::format("ranks      {} on {} nodes, shard {}, sums as a {}; {} micro-batches each{}", ranks,
+                             worker.mesh.nodes, c.shard, c.grad_sum, shared, idle));
+  }
   for (const RegionBytes& region : regions(training)) {
     lines.push_back(fmt::format("           {:<16}{:>12}{}", name_of(region.kind), mebibytes(region.bytes),
                                 region.shares ? "  before addresses are shared" : ""));
@@ -54,23 +64,36 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
   return lines;
 }
 
-std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c) {
-  const Worker worker = CpuMachine::thread_count(c.threads);
+void require_work_for(const RunConfig& config, int64_t ranks) {
+  if (ranks <= config.grad_accum_steps) return;
+  user_error("a step has {} micro-batches and there are {} ranks; set grad_accum_steps = {} or use {} ranks",
+             config.grad_accum_steps, ranks, ranks, config.grad_accum_steps);
+}
+
+std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c, int64_t ranks) {
+  const int threads = std::max(1, CpuMachine::thread_count(c.threads) / (c.threads > 0 ? 1 : static_cast<int>(ranks)));
+  const Worker worker(threads, Mesh{1, ranks}, 0);
   require_exportable(c.model);
-  const Program training = training_program(ops, c, worker);
+  require_work_for(c, ranks);
+  const Techniques techniques = fit(ops, c, worker);
+  const Program training = training_program(ops, c, worker, techniques);
   verify(training, ops);
   verify_others(ops, c, worker);
-  const int64_t available = available_memory_bytes();
+  const int64_t available = available_memory_bytes() / ranks;
   require_memory(ops, c, worker, training, available);
   std::vector<std::string> lines = plan_lines(c, training, worker);
-  lines.push_back(fmt::format("           {} free on this machine", mebibytes(available)));
+  lines.push_back(
+      fmt::format("           {} free on this machine{}", mebibytes(available), ranks > 1 ? " for each rank" : ""));
+  if (const std::string table = techniques_table(ops, c, worker, techniques); !table.empty()) {
+    lines.push_back("techniques" + table);
+  }
   for (const std::string& line : look_at_run_data(c)) lines.push_back(line);
   const auto tokens = static_cast<double>(c.micro_batch * c.grad_accum_steps * c.seq_len);
-  const double flops = step_flops(training, ops);
+  const double flops = step_flops(training, ops) * static_cast<double>(ranks);
   const double steps = static_cast<double>(c.max_steps);
   lines.push_back(fmt::format("work       {:.3g} FLOP per step, {:.3g} in all for {:.3g} tokens", flops, flops * steps,
                               tokens * steps));
-  const double peak = measured_peak_flops(c.precision, worker.threads);
+  const double peak = measured_peak_flops(c.precision, worker.threads) * static_cast<double>(ranks);
   lines.push_back(fmt::format("           at least {:.3g} s at this machine's measured peak of {:.3g} FLOP/s",
                               flops * steps / peak, peak));
   return lines;

@@ -19,6 +19,10 @@ std::vector<std::string> plan_lines(const RunConfig& config, const Program& trai
 
 // Builds and verifies the programs, checks that they fit into memory, and returns the plan with the data and the work
 // of a step. Throws what a run would throw before it starts, but for what only the reading of the text tells.
-std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& config);
+// With several ranks the plan is that of each of them, on this computer.
+std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& config, int64_t ranks = 1);
+
+// Throws UserError when there are more ranks than micro-batches in a step.
+void require_work_for(const RunConfig& config, int64_t ranks);
 
 }  // namespace centavo

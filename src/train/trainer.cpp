@@ -68,7 +68,7 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
       progress_(leads() ? options_.log : nullptr, options_.progress, config_.log_every) {
   world_.set_deadline(kAloneDeadline);
   require_exportable(config_.model);
-  require_work_for_all();
+  require_work_for(config_, world_.ranks());
   require_memory(ops_, config_, worker_, program_, memory_for(worker_));
   if (leads()) claim_output_directory();
   open_data();
@@ -90,12 +90,6 @@ CpuMachine::Options Trainer::machine_options() const {
   options.communicator = &world_;
   options.host_directory = config_.out;
   return options;
-}
-
-void Trainer::require_work_for_all() const {
-  if (world_.ranks() <= config_.grad_accum_steps) return;
-  user_error("a step has {} micro-batches and there are {} ranks; set grad_accum_steps = {} or use {} ranks",
-             config_.grad_accum_steps, world_.ranks(), world_.ranks(), config_.grad_accum_steps);
 }
 
 // Rank 0 makes what is missing; the others open it.
@@ -160,7 +154,7 @@ void Trainer::claim_output_directory() {
 
 void Trainer::start_or_resume() {
   std::optional<NewestCheckpoint> newest;
-  if (resumes()) newest = read_newest_checkpoint(config_.out);
+  if (resumes()) newest = read_newest_checkpoint(config_.out, world_);
   if (newest) {
     resume_from(*newest);
   } else {
@@ -183,7 +177,8 @@ void Trainer::resume_from(const NewestCheckpoint& newest) {
   for (const std::string& damage : newest.damaged) {
     progress_.line(fmt::format("warning    {}; going on from {}", damage, newest.directory));
   }
-  remove_checkpoints_beyond(config_.out, newest.checkpoint.step);  // they would count as the newest when pruning
+  remove_checkpoints_beyond(config_.out, newest.checkpoint.step,
+                            world_);  // they would count as the newest when pruning
   restore(*machine_, newest.checkpoint);
   steps_done_ = newest.checkpoint.step;
   const int64_t micro_step = steps_done_ * config_.grad_accum_steps;
@@ -259,7 +254,7 @@ StepMetrics Trainer::train_step() {
 void Trainer::stop_at_non_finite(float loss, float grad_norm) {
   const NonFinite where = find_non_finite(*machine_, steps_done_, micro_batches());
   set_counters();
-  const std::string directory = is_saved() ? list_checkpoints(config_.out).front().directory : save();
+  const std::string directory = is_saved() ? list_checkpoints(config_.out, world_).front().directory : save();
   const std::string own = where.found ? fmt::format(": micro-batch {}, {} wrote it to {}[{}]", where.micro_batch,
                                                     where.op, where.buffer, where.element)
                                       : std::string();
@@ -334,18 +329,15 @@ std::string Trainer::save() {
   compare_weights();
   const std::string program = print(machine_->program());
   const std::vector<StatePart> state = state_parts(*machine_);
-  const std::string directory =
-      write_checkpoint(config_.out, {steps_done_, program_hash_, corpus_->hash, print(config_), program, state});
-  prune_checkpoints(config_.out, config_.keep_checkpoints);
+  const std::string directory = write_checkpoint(
+      config_.out, {steps_done_, program_hash_, corpus_->hash, print(config_), program, state}, world_);
+  prune_checkpoints(config_.out, config_.keep_checkpoints, world_);
   return directory;
 }
 
-// As rank 0 sees it.
 bool Trainer::is_saved() {
-  if (!leads()) return max_over_ranks(world_, int64_t{0}) > 0;
-  const std::vector<CheckpointPlace> checkpoints = list_checkpoints(config_.out);
-  const bool saved = !checkpoints.empty() && checkpoints.front().step == steps_done_;
-  return max_over_ranks(world_, int64_t{saved ? 1 : 0}) > 0;
+  const std::vector<CheckpointPlace> checkpoints = list_checkpoints(config_.out, world_);
+  return !checkpoints.empty() && checkpoints.front().step == steps_done_;
 }
 
 // Catches, unlike elsewhere, because the run has something better to do: the next checkpoint may find room again, and
@@ -488,8 +480,9 @@ void Trainer::finish() {
   if (!leads()) return;
   write_report(config_.out);
   const std::string model = config_.out + "/model";
-  export_model(*machine_, config_.model, exported(corpus_->tokenizer), model);
-  progress_.line(fmt::format("saved      {}", list_checkpoints(config_.out).front().directory));
+  const std::string saved = list_checkpoints(config_.out).front().directory;
+  export_model(read_checkpoint(saved), config_.model, exported(corpus_->tokenizer), model);
+  progress_.line(fmt::format("saved      {}", saved));
   progress_.line(fmt::format("report     {}/report.html", config_.out));
   progress_.line(fmt::format("model      {}", model));
 }

@@ -93,7 +93,6 @@ class Trainer {
   int64_t micro_batches() const { return micro_batches_of(config_, world_.ranks()); }
   CpuMachine::Options machine_options() const;
   void refuse_other_runs() const;
-  void require_work_for_all() const;
   void claim_output_directory();
   void open_data();
   void start_or_resume();
