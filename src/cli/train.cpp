@@ -80,6 +80,7 @@ void run(const std::string& command, const Arguments& arguments, const RunConfig
     TrainOptions options = options_of(arguments, start, communicator);
     options.command = typed(command, arguments, communicator.ranks());
     options.world = &communicator;
+    options.status = &status;
     const OpTable ops = all_ops();
     Trainer trainer(ops, config, options);
     catch_stop_signals();  // until here nothing is lost by ending at once

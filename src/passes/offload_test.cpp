@@ -58,8 +58,8 @@ std::map<std::string, std::vector<std::byte>> two_steps(const RunConfig& config,
     machine.step();
   }
   std::map<std::string, std::vector<std::byte>> state;
-  for (const TensorView& tensor : persistent_tensors(machine)) {
-    state[tensor.name] = {tensor.bytes.begin(), tensor.bytes.end()};
+  for (const StatePart& tensor : state_parts(machine)) {
+    state[tensor.tensor] = {tensor.bytes.begin(), tensor.bytes.end()};
   }
   return state;
 }

@@ -60,6 +60,7 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
     : ops_(ops),
       config_(std::move(config)),
       options_(options),
+      status_(options.status == nullptr ? nobody_looks_ : *options.status),
       world_(options.world == nullptr ? alone_ : *options.world),
       worker_(threads_of(config_, world_), world_),
       techniques_(fit(ops_, config_, worker_)),
@@ -223,6 +224,7 @@ double Trainer::step_deadline() const {
 }
 
 StepMetrics Trainer::train_step() {
+  status_.at(steps_done_ + 1);
   for (int64_t i = 0; i < micro_batches(); ++i) {
     const int64_t slot = (steps_done_ * micro_batches() + i) % token_slots(config_, world_.ranks());
     const int64_t leaf = i * world_.ranks() + world_.rank();
@@ -326,12 +328,14 @@ Validation Trainer::validate(int64_t most_windows) {
 }
 
 std::string Trainer::save() {
+  status_.state(RankState::saving);
   compare_weights();
   const std::string program = print(machine_->program());
   const std::vector<StatePart> state = state_parts(*machine_);
   const std::string directory = write_checkpoint(
       config_.out, {steps_done_, program_hash_, corpus_->hash, print(config_), program, state}, world_);
   prune_checkpoints(config_.out, config_.keep_checkpoints, world_);
+  status_.state(RankState::training);
   return directory;
 }
 
@@ -472,7 +476,8 @@ bool Trainer::stop_agreed() { return max_over_ranks(world_, int64_t{options_.sto
 void Trainer::stop_early() {
   if (!leads()) return;
   write_report(config_.out);
-  progress_.line(fmt::format("stopped    after step {}; go on with: centavo resume {}", steps_done_, config_.out));
+  progress_.line(fmt::format("stopped    after step {}; go on with: centavo resume {}{}", steps_done_, config_.out,
+                             world_.ranks() > 1 ? fmt::format(" --ranks {}", world_.ranks()) : ""));
 }
 
 // The checkpoint is written before: whatever fails here can be done again by resuming.

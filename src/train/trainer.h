@@ -32,6 +32,7 @@
 #include "machine/comm/self.h"
 #include "machine/cpu/cpu_machine.h"
 #include "train/checkpoint_files.h"
+#include "train/rank_status.h"
 #include "train/run_config.h"
 #include "train/run_log.h"
 #include "train/step_program.h"
@@ -51,6 +52,7 @@ struct TrainOptions {
   std::function<bool()> stop = [] { return false; };  // asked after each step: true saves and ends the run
   std::string command = {};                           // as typed, for the record
   Communicator* world = nullptr;                      // the ranks of the run; null: this process is all of it
+  RankStatus* status = nullptr;                       // told what this rank does; null: nobody looks
 };
 
 struct StepMetrics {
@@ -129,6 +131,8 @@ class Trainer {
   RunConfig config_;
   TrainOptions options_;
   SelfCommunicator alone_;
+  RankStatus nobody_looks_;
+  RankStatus& status_;
   Communicator& world_;
   Worker worker_;
   Techniques techniques_;
