@@ -67,9 +67,8 @@ void act(const Deed& deed, const Communicator& c) {
 void save(const std::string& out, RankStatus& status) {
   status.state(RankState::saving);
   const float value = 1;
-  const TensorView tensor{"x", DType::f32, {1}, std::as_bytes(std::span(&value, 1))};
-  const std::vector<TensorView> tensors = {tensor};
-  write_checkpoint(out, {kCheckpointStep, 1, 1, "", "", tensors});
+  const std::vector<StatePart> state = {{"x", DType::f32, {1}, 0, 1, std::as_bytes(std::span(&value, 1))}};
+  write_checkpoint(out, {kCheckpointStep, 1, 1, "", "", state});
   status.state(RankState::training);
 }
 
