@@ -99,7 +99,7 @@ std::vector<RegionBytes> regions(const Program& program) {
   for (int k = 0; k <= static_cast<int>(BufferKind::stream_out); ++k) {
     RegionBytes region{static_cast<BufferKind>(k), 0, false};
     for (const Buffer& b : program.buffers) {
-      if (b.kind != region.kind || b.view || b.borrowed) continue;
+      if (b.kind != region.kind || b.home != Home::device || b.view || b.borrowed) continue;
       region.bytes += align_up(b.bytes());
       region.shares = region.shares || !always_alive(b);
     }

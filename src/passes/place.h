@@ -31,7 +31,7 @@ Program add_cpu_workspaces(Program program, const OpTable& ops, const CpuTraits&
 
 Program place(Program program, const PlaceOptions& options = {});
 
-// Bytes by kind of buffer as placed: what each kind occupies at most (always-alive kinds), and for kinds that share
+// Bytes of device memory by kind of buffer as placed: what each kind occupies at most (always-alive kinds), and for kinds that share
 // addresses the extent they cover. For the table printed before a run.
 struct RegionBytes {
   BufferKind kind;

@@ -97,8 +97,7 @@ std::string techniques_table(const OpTable& ops, const RunConfig& config, const 
     table += recompute_table(recompute_report(plain, ops, techniques.recompute));
   }
   for (const Offloaded what : techniques.offload.what) {
-    table += fmt::format("\n  {} wait in a file in {}", what == Offloaded::states ? "optimizer states" : "activations",
-                         config.out);
+    table += fmt::format("\n  {} wait on the host", what == Offloaded::states ? "optimizer states" : "activations");
   }
   return table;
 }

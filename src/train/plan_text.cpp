@@ -54,12 +54,16 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
     const int64_t shared = micro_batches_of(c, ranks);
     const std::string idle = shared * ranks == c.grad_accum_steps ? "" : ", the last ones empty on some";
     lines.insert(lines.begin() + 2,
-                 fmt::format("ranks      {} on {} nodes, shard {}, sums as a {}; {} micro-batches each{}", ranks,
-                             worker.mesh.nodes, c.shard, c.grad_sum, shared, idle));
+                 fmt::format("ranks      {} on {} node{}, shard {}, sums as a {}; {} micro-batches each{}", ranks,
+                             worker.mesh.nodes, worker.mesh.nodes == 1 ? "" : "s", c.shard, c.grad_sum, shared, idle));
   }
   for (const RegionBytes& region : regions(training)) {
     lines.push_back(fmt::format("           {:<16}{:>12}{}", name_of(region.kind), mebibytes(region.bytes),
                                 region.shares ? "  before addresses are shared" : ""));
+  }
+  if (const auto host = training.arena_bytes.find(Home::host); host != training.arena_bytes.end()) {
+    lines.push_back(
+        fmt::format("           {:<16}{:>12}  beside it, a file in {}", "offloaded", mebibytes(host->second), c.out));
   }
   return lines;
 }

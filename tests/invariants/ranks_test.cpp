@@ -92,9 +92,13 @@ struct GridPoint {
   int64_t micro_batches;  // of a rank
 };
 
-std::string name_of_point(const ::testing::TestParamInfo<GridPoint>& info) {
-  return fmt::format("{}Ranks_{}_{}MicroBatches", info.param.ranks, info.param.precision, info.param.micro_batches);
+std::string name_of(const GridPoint& point) {
+  return fmt::format("{}Ranks_{}_{}MicroBatches", point.ranks, point.precision, point.micro_batches);
 }
+
+void PrintTo(const GridPoint& point, std::ostream* out) { *out << name_of(point); }
+
+std::string name_of_point(const ::testing::TestParamInfo<GridPoint>& info) { return name_of(info.param); }
 
 class Grid : public ::testing::TestWithParam<GridPoint> {};
 
