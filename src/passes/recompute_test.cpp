@@ -299,8 +299,8 @@ section micro
   %9 d.gate_up = swiglu_grad(d.s, gate_up) | layer=0 backward
   %10 up.weight.grad = linear_dw(d.gate_up, x) scale=1.0 | layer=0 backward
 section update
-  %11 partials.up = sqnorm(up.weight.grad) | update
-  %12 partials.proj = sqnorm(proj.weight.grad) | update
+  %11 partials.up = sqnorm(up.weight.grad) block=4096 | update
+  %12 partials.proj = sqnorm(proj.weight.grad) block=4096 | update
   %13 step = advance(step) | update
 step micro update
 )";

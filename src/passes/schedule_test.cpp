@@ -88,30 +88,30 @@ std::string micro(const std::string& name, const std::string& plus) {
   const auto op = [&](const std::string& line, int layer, const char* stage) {
     text += fmt::format("  %{} {} |{} {}\n", ++id, line, layer < 0 ? "" : fmt::format(" layer={}", layer), stage);
   };
-  op("embed = all_gather(embed.shard) ranks=2", -1, "");
+  op("embed = all_gather(embed.shard) ranks=2 stride=1", -1, "");
   op("x0 = embedding(tokens, embed.weight)", -1, "");
   for (int i = 0; i < kLayers; ++i) {
-    op(fmt::format("l{0} = all_gather(l{0}.shard) ranks=2", i), i, "");
+    op(fmt::format("l{0} = all_gather(l{0}.shard) ranks=2 stride=1", i), i, "");
     op(fmt::format("gate_up{0} = linear(x{0}, up{0}) scale=1.0", i), i, "");
     op(fmt::format("s{0} = swiglu(gate_up{0})", i), i, "");
     op(fmt::format("x{1} = linear(s{0}, down{0}) scale=1.0", i, i + 1), i, "");
   }
-  op("head = all_gather(head.shard) ranks=2", -1, "backward");
+  op("head = all_gather(head.shard) ranks=2 stride=1", -1, "backward");
   op(fmt::format("{0}loss, {0}count, d.x{1}, head.weight.grad = lm_head_loss_grad(x{1}, head.weight, targets) chunk=4",
                  plus, kLayers),
      -1, "backward");
-  op(plus + "head.shard.grad = reduce_scatter(head.grad) ranks=2", -1, "backward");
+  op(plus + "head.shard.grad = reduce_scatter(head.grad) ranks=2 stride=1", -1, "backward");
   for (int i = kLayers - 1; i >= 0; --i) {
-    op(fmt::format("l{0} = all_gather(l{0}.shard) ranks=2", i), i, "backward");
+    op(fmt::format("l{0} = all_gather(l{0}.shard) ranks=2 stride=1", i), i, "backward");
     op(fmt::format("d.s{0} = linear_dx(d.x{1}, down{0}) scale=1.0", i, i + 1), i, "backward");
     op(fmt::format("down{0}.grad = linear_dw(d.x{1}, s{0}) scale=1.0", i, i + 1), i, "backward");
     op(fmt::format("d.gate_up{0} = swiglu_grad(d.s{0}, gate_up{0})", i), i, "backward");
     op(fmt::format("up{0}.grad = linear_dw(d.gate_up{0}, x{0}) scale=1.0", i), i, "backward");
     op(fmt::format("d.x{0} = linear_dx(d.gate_up{0}, up{0}) scale=1.0", i), i, "backward");
-    op(fmt::format("{1}l{0}.shard.grad = reduce_scatter(l{0}.grad) ranks=2", i, plus), i, "backward");
+    op(fmt::format("{1}l{0}.shard.grad = reduce_scatter(l{0}.grad) ranks=2 stride=1", i, plus), i, "backward");
   }
   op("embed.weight.grad = embedding_grad(tokens, d.x0) vocab_size=16", -1, "backward");
-  op(plus + "embed.shard.grad = reduce_scatter(embed.grad) ranks=2", -1, "backward");
+  op(plus + "embed.shard.grad = reduce_scatter(embed.grad) ranks=2 stride=1", -1, "backward");
   op("micro_step = advance(micro_step)", -1, "update");
   return text;
 }
@@ -122,10 +122,10 @@ std::string update() {
   std::string text = "section update\n";
   int id = 1000;
   const auto op = [&](const std::string& line) { text += fmt::format("  %{} {} | update\n", ++id, line); };
-  for (size_t i = 0; i < units.size(); ++i) op(fmt::format("p{} = sqnorm({}.shard.grad)", i, units[i]));
-  op("partials = all_gather(partials.local) ranks=2");
-  op("loss.all = all_reduce(loss) ranks=2");
-  op("count.all = all_reduce(count) ranks=2");
+  for (size_t i = 0; i < units.size(); ++i) op(fmt::format("p{} = sqnorm({}.shard.grad) block=4096", i, units[i]));
+  op("partials = all_gather(partials.local) ranks=2 stride=1");
+  op("loss.all = all_reduce(loss) ranks=2 stride=1");
+  op("count.all = all_reduce(count) ranks=2 stride=1");
   op("scale, finite, metrics = clip(partials, loss.all, count.all) max_norm=1.0");
   for (const std::string& name : units) {
     op(

@@ -220,7 +220,7 @@ TEST_F(BadInput, ADamagedNewestCheckpointGivesWayToTheOneBefore) {
 TEST_F(BadInput, Resume) {
   refused({"resume", path("nowhere")}, {path("nowhere"), "config.toml", "No such file"});
   trained();
-  refused({"resume", out().string(), "seed=3"}, {"override 'seed=3'", "max_steps alone"});
+  refused({"resume", out().string(), "seed=3"}, {"override 'seed=3'", "may change max_steps"});
   refused({"resume", out().string(), "max_steps=3"}, {"step-00000004", "beyond max_steps = 3"});
 }
 
