@@ -70,6 +70,7 @@ bool Process::ended() {
 }
 
 std::string Process::output() const { return contents(out_); }
+std::string Process::errors() const { return contents(err_); }
 
 Outcome Process::wait() {
   if (!reaped_) ::waitpid(child_, &status_, 0);

@@ -40,6 +40,7 @@ class Process {
   bool ended();
   // What stands on its standard output so far.
   std::string output() const;
+  std::string errors() const;  // likewise of its standard error
   Outcome wait();
 
  private:
