@@ -23,11 +23,11 @@ bool is_border(const std::string& line) {
 }
 
 // "[host:123] 2 more processes have sent help message …", "[host:123] Set MCA parameter …", "[host:123] [[1,0],0]
-// ORTE_ERROR_LOG: …"
+// ORTE_ERROR_LOG: …"; of a rank whose peer is gone: "[host:123] Read -1, expected 4096, errno = 3"
 bool is_remark(const std::string& line) {
   const auto has = [&](const char* text) { return line.find(text) != line.npos; };
-  return line.starts_with('[') &&
-         (has(" sent help message ") || has("orte_base_help_aggregate") || has("ORTE_ERROR_LOG"));
+  return line.starts_with('[') && (has(" sent help message ") || has("orte_base_help_aggregate") ||
+                                   has("ORTE_ERROR_LOG") || has("] Read -1, expected "));
 }
 
 std::optional<DeathNotice> notice_in(const std::string& line) {

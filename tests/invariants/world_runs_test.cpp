@@ -134,7 +134,8 @@ class Assassin {
     const int64_t late = kills_ % 4 == 3 ? 0 : 2 + static_cast<int64_t>(draw() * 12);
     const std::string launch = victim_.identity.launch;
     const auto begun = [&](const RankReport& page) {
-      return page.identity.launch != launch && page.state != RankState::failed;
+      const bool steps = late == 0 || page.step > 0 || has_ended(page);
+      return page.identity.launch != launch && page.state != RankState::failed && steps;
     };
     if (!world_.await(parent, begun)) return false;
     const int64_t from = world_.report(0).step;
@@ -322,7 +323,7 @@ TEST_F(WorldRuns, TwoHostsComputeTheBitsOfOne) {
     const std::string shared = out("one-" + rule);
     const Outcome one = run({"train", file_, "out=" + shared, "shard=" + rule, "--ranks", "4"});
     ASSERT_EQ(one.code, 0) << one.err;
-    EXPECT_THAT(one.out, HasSubstr("4 on 1 nodes, shard " + rule));
+    EXPECT_THAT(one.out, HasSubstr("4 on 1 node, shard " + rule));
     const SavedState state = saved_state(shared);
     EXPECT_EQ(state.step, kSteps);
     EXPECT_TRUE(saved_state(out("two-" + rule)) == state) << rule;
