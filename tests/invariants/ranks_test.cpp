@@ -168,6 +168,32 @@ TEST_F(Ranks, PrefetchChangesNoBit) {
   }
 }
 
+// Models at the edges: one layer, a tied head (one unit, two gradients, gathered twice), biases, a window.
+TEST_F(Ranks, OddModelsAreCutTheSame) {
+  for (const char* layers : {"1", "3"}) {
+    for (const char* tied : {"true", "false"}) {
+      const Setting setting{"bf16", 6, "tree"};
+      const auto config = [&](const std::string& row) {
+        RunConfig c = config_of(directory_, setting, row);
+        c.model.num_hidden_layers = std::atoi(layers);
+        c.model.tie_word_embeddings = std::string(tied) == "true";
+        c.model.attention_bias = true;
+        c.model.sliding_window = 5;
+        c.recompute = "full";
+        c.offload = "all";
+        return c;
+      };
+      const WorldRun expected = run_world(config("ddp"), corpus_, {1, 1}, 2);
+      for (const std::string& row : shard_rule_names()) {
+        EXPECT_EQ(differences(run_world(config(row), corpus_, {1, 2}, 2), expected), std::vector<std::string>())
+            << row << ", " << layers << " layers, tied " << tied;
+        EXPECT_EQ(differences(run_world(config(row), corpus_, {2, 1}, 2), expected), std::vector<std::string>())
+            << row << " on two nodes, " << layers << " layers, tied " << tied;
+      }
+    }
+  }
+}
+
 // As a chain, ddp adds its micro-batches before the ranks and zero2 after: sums of the same n terms in two orders. Each
 // is within (n - 1) u of the exact sum, relative to the sum of the terms' sizes, which no term here exceeds n-fold.
 TEST_F(Ranks, AsAChainRowsAgreeWithinRounding) {
