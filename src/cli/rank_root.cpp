@@ -20,7 +20,7 @@ using Body = std::function<void(Communicator&, RankStatus&)>;
 
 // `told`: the page says why it failed.
 void with_status(RankStatus& status, Communicator& communicator, const Body& body, bool& told) {
-  communicator.observe([&](std::string_view what, int64_t step) { status.op_at(what, step); });
+  communicator.observe([&](std::string_view what, int64_t) { status.op(what); });  // the trainer tells the step
   try {
     body(communicator, status);
   } catch (const std::exception& error) {

@@ -329,6 +329,7 @@ Validation Trainer::validate(int64_t most_windows) {
 
 std::string Trainer::save() {
   status_.state(RankState::saving);
+  status_.op("");
   compare_weights();
   const std::string program = print(machine_->program());
   const std::vector<StatePart> state = state_parts(*machine_);
