@@ -111,6 +111,9 @@ std::optional<End> end_of(const RankJob& job, bool through_mpirun) {
   if (through_mpirun && WIFSIGNALED(job.status())) {
     return End{{4, false, fmt::format("mpirun (pid {}) died (signal {})", job.pid(), WTERMSIG(job.status()))}, true};
   }
+  // Refused before it had a page: the others were only taken along.
+  const int code = WIFEXITED(job.status()) ? WEXITSTATUS(job.status()) : 0;
+  if ((code == 2 || code == 3) && job.words().said()) return silent_end(job);
   if (const RankWatch::Rank* rank = noticed(job))
     return died_end(*rank->report, job.words().notice()->signal, job.status());
   if (const auto first = watch.first_dead()) return died_end(*at(*first).report, signal_of(job.status()), job.status());
@@ -130,6 +133,7 @@ class Launcher {
   explicit Launcher(const LaunchOptions& options) : options_(options), ranks_(options.ranks) {}
 
   void run() {
+    found_ = last_checkpoint(options_.out);
     for (;;) {
       const int64_t before = last_checkpoint(options_.out);
       const std::optional<End> end = run_once();
@@ -143,7 +147,8 @@ class Launcher {
 
  private:
   std::optional<End> run_once() {
-    const bool goes_on = last_checkpoint(options_.out) >= 0;
+    // What lay in `out` before is another run's, which a fresh one must refuse.
+    const bool goes_on = restarts_ > 0 && last_checkpoint(options_.out) > found_;
     RankJob job(options_, goes_on ? options_.again : options_.command, ranks_);
     job.run();
     std::optional<End> end = end_of(job, !options_.mpirun.empty());
@@ -190,7 +195,9 @@ class Launcher {
   const LaunchOptions& options_;
   int64_t ranks_;
   int64_t restarts_ = 0;
-  int64_t in_vain_ = 0;  // tries in a row that ended at the same checkpoint
+  int64_t in_vain_ = 0;
+  int64_t found_ =
+      -1;  // the last checkpoint before the first start  // tries in a row that ended at the same checkpoint
 };
 
 }  // namespace

@@ -72,7 +72,8 @@ void run(const std::string& command, const Arguments& arguments, const RunConfig
     std::vector<std::string> words = words_of(command, arguments);
     if (arguments.quiet) words.emplace_back("--quiet");
     const bool fresh = start == Start::fresh;
-    const std::vector<std::string> again = fresh ? std::vector<std::string>{"resume", config.out} : words;
+    std::vector<std::string> again = fresh ? std::vector<std::string>{"resume", config.out} : words;
+    if (fresh && arguments.quiet) again.emplace_back("--quiet");
     start_ranks(arguments.local, config.out, words, again);
     return;
   }

@@ -6,13 +6,18 @@
 // it updates, the summed gradient only of the same, and a weight only while a layer computes. So each is cut over
 // ranks:
 //
-//   row          weights  gradients  states    what moves, in parameters per rank and step of one micro-batch
-//   ddp          whole    whole      whole     sum of gradients: 2
-//   zero1        whole    whole      all       reduce-scatter of gradients, gather of new weights: 2; gradients once a
-//   step zero2        whole    all        all       the same; gradients every micro-batch, into a cut sum zero3 all all
-//   all       gather in forward, again in backward, reduce-scatter: 3, every micro-batch hybrid       local    local
-//   local     zero3 inside a node, sums of cut gradients between nodes hybrid-full  local    all        all       the
-//   same, gradients and states cut over all ranks
+//   row          weights  gradients  states
+//   ddp          whole    whole      whole
+//   zero1        whole    whole      all
+//   zero2        whole    all        all
+//   zero3        all      all        all
+//   hybrid       local    local      local
+//   hybrid-full  local    all        all
+//
+// What moves, in parameters per rank and step of one micro-batch: ddp the sum of the gradients, 2; zero1 a
+// reduce-scatter of the gradients once a step and a gather of the new weights, 2; zero2 the same with gradients every
+// micro-batch, into a cut sum; zero3 a gather in the forward, one again in the backward and a reduce-scatter, 3, every
+// micro-batch; hybrid is zero3 inside a node, with sums of cut gradients between nodes.
 //
 // Ranks form a mesh, rank = node * local + index in the node; `local` cuts over the ranks of a node, `all` over all of
 // them. Cuts are even: a unit (passes/units.h) is padded to a multiple of R norm blocks, and rank (node, i) owns part
@@ -29,7 +34,9 @@
 // Gathers and reductions read and write where the computation reads and writes: no copy in or out. Loss and token count
 // are summed over ranks; partial norms are gathered, so that every rank clips alike.
 //
-// Order of sums: passes/sections.h. No bit depends on the row; with `tree` and R a power of two none depends on R.
+// Order of sums: passes/sections.h. With `tree`, or one micro-batch a rank, no bit depends on the row; with `tree` and
+// R a power of two none depends on R. With `chain` rows that reduce once a step and those that reduce every micro-batch
+// differ in rounding.
 //
 // Sources: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020; Zhao et
 // al., "PyTorch FSDP", 2023 (hybrid sharding); Yandex, YaFSDP, 2024 (one flat buffer a layer).

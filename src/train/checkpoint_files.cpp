@@ -201,7 +201,9 @@ Checkpoint read_share(const std::string& directory, const Manifest& manifest, co
 void require_same(const std::string& path, const std::vector<std::string>& manifests) {
   for (size_t rank = 1; rank < manifests.size(); ++rank) {
     if (manifests[rank] == manifests[0]) continue;
-    user_error("rank {} sees another {} than rank 0; all ranks must see the same output directory", rank, path);
+    // No damage, of which another checkpoint could make up.
+    throw RankError(
+        fmt::format("rank {} sees another {} than rank 0; all ranks must see the same output directory", rank, path));
   }
 }
 

@@ -28,12 +28,12 @@ void set_counter(Machine& machine, const std::string& name, int64_t value) {
 
 }  // namespace
 
-NonFinite find_non_finite(Machine& machine, int64_t step, int64_t micro_batches) {
+NonFinite find_non_finite(Machine& machine, const OpTable& ops, int64_t step, int64_t micro_batches) {
   NonFinite result;
   set_counter(machine, "step", step);
   set_counter(machine, "micro_step", step * micro_batches);
   machine.step([&](int64_t call, const Section& section, const Op& op) {
-    if (result.found) return;
+    if (result.found || ops.at(op.kind).collective) return;
     for (const Output& output : op.outputs) {
       if (output.buffer == kNone) continue;
       const Buffer& buffer = machine.program().buffer(output.buffer);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "machine/machine.h"
+#include "program/op_table.h"
 
 namespace centavo {
 
@@ -16,7 +17,8 @@ struct NonFinite {
   int64_t element = 0;
 };
 
-// Replays step `step` (the one just run) of `micro_batches` section calls; the counters end where they were.
-NonFinite find_non_finite(Machine& machine, int64_t step, int64_t micro_batches);
+// What a collective brings is another rank's. Replays step `step` (the one just run) of `micro_batches` section calls;
+// the counters end where they were.
+NonFinite find_non_finite(Machine& machine, const OpTable& ops, int64_t step, int64_t micro_batches);
 
 }  // namespace centavo

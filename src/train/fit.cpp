@@ -28,6 +28,11 @@ class Search {
       if (const auto found = fewest_steps()) return *found;
     }
     Techniques most = asked_;
+    for (const Mode mode : {Mode::attention, Mode::full}) {
+      if (asked_.recompute.mode == Mode::none || mode <= asked_.recompute.mode) continue;
+      most.recompute.mode = mode;
+      if (fits(most)) return most;
+    }
     if (most.recompute.mode == Mode::none) most.recompute = steps(steps_).recompute;
     for (const Offloaded what : {Offloaded::activations, Offloaded::states}) {
       most.offload.what.insert(what);
@@ -69,7 +74,7 @@ class Search {
   [[noreturn]] void refuse() {
     throw OutOfMemory(fmt::format(
         "memory = {} is not enough: with everything recomputed and offloaded the plan needs {}; use a smaller "
-        "micro_batch, seq_len or loss_chunk, or more ranks with shard = \"zero3\"\nby region:{}",
+        "micro_batch, seq_len or loss_chunk, or more ranks that cut what they keep (shard)\nby region:{}",
         config_.memory, bytes_text(smallest_->arena_bytes.at(Home::device)), region_table(*smallest_)));
   }
 

@@ -6,7 +6,7 @@
 //   2. all of them, and what the backward still reads waits on the host (passes/offload.h);
 //   3. optimizer states wait there as well.
 // Each is built and placed; the arena of the placed program is what counts, no estimate of it. What the run file asks
-// for by name (`recompute`, `offload`) is the least that is done.
+// for by name (`recompute`, `offload`) is the least that is done; named modes of recompute take the ladder's place.
 #pragma once
 
 #include <cstdint>

@@ -93,7 +93,7 @@ std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c, int64_t
   }
   for (const std::string& line : look_at_run_data(c)) lines.push_back(line);
   const auto tokens = static_cast<double>(c.micro_batch * c.grad_accum_steps * c.seq_len);
-  const double flops = step_flops(training, ops) * static_cast<double>(ranks);
+  const double flops = run_step_flops(ops, c);
   const double steps = static_cast<double>(c.max_steps);
   lines.push_back(fmt::format("work       {:.3g} FLOP per step, {:.3g} in all for {:.3g} tokens", flops, flops * steps,
                               tokens * steps));

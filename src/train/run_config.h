@@ -33,7 +33,7 @@ struct RunConfig {
   int64_t max_steps = 0;
   int64_t loss_chunk = 1024;
 
-  std::string memory;  // budget of a rank's device memory, such as "2GiB"; empty: none
+  std::string memory;  // budget of the training step on each rank, such as "2GiB"; empty: none
   std::string recompute = "none";
   std::string offload = "none";
   std::string shard = "ddp";
@@ -84,7 +84,8 @@ std::string print(const RunConfig& config);
 // The names of the keys whose values differ, in the order of the table of keys.
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 
-// Keys that say how a run is computed and not what is learnt: another value on resuming leads to the same bits.
+// Keys that say how a run is computed and not what is learnt: another value on resuming leads to the same bits, of
+// `shard` with grad_sum = "chain" to the same within rounding.
 const std::vector<std::string>& keys_free_on_resume();
 
 // One line per key: name, type, default or "required", meaning.

@@ -70,7 +70,7 @@ std::vector<Key> make_keys() {
        &R::memory,
        kOptional,
        {},
-       "most memory of a process's plan, such as 2GiB: what does not fit is recomputed, then offloaded",
+       "most memory of the training step on each rank, such as 2GiB: what does not fit is recomputed, then offloaded",
        "no limit"},
       {"recompute",
        &R::recompute,

@@ -12,6 +12,7 @@
 #include "passes/sections.h"
 #include "passes/units.h"
 #include "train/fit.h"
+#include "train/throughput.h"
 
 namespace centavo {
 namespace {
@@ -87,13 +88,15 @@ Program placed_for(const Inference& inference, const OpTable& ops, Program progr
   return derive_edges(place(std::move(program), {.red_zone_bytes = 0, .borrow = inference.borrowed}), ops);
 }
 
-// Neighbours on one host; all of them where the hosts hold different numbers.
+// Ranks of a host, where hosts hold blocks of equally many neighbours; else all: then there is no node to cut over.
 int64_t ranks_per_node(const Communicator& world) {
   int64_t local = 1;
   while (local < world.ranks() && world.host_of(local) == world.host_of(0)) ++local;
-  for (int64_t rank = 0; rank < world.ranks(); ++rank) {
-    const bool same_node = world.host_of(rank) == world.host_of(rank / local * local);
-    if (world.ranks() % local != 0 || !same_node) return world.ranks();
+  for (int64_t a = 0; a < world.ranks(); ++a) {
+    for (int64_t b = 0; b < a; ++b) {
+      const bool together = world.host_of(a) == world.host_of(b);
+      if (world.ranks() % local != 0 || together != (a / local == b / local)) return world.ranks();
+    }
   }
   return local;
 }
@@ -125,6 +128,12 @@ const std::vector<std::string>& pass_names() {
 
 int64_t micro_batches_of(const RunConfig& config, int64_t ranks) {
   return (config.grad_accum_steps + ranks - 1) / ranks;
+}
+
+double run_step_flops(const OpTable& ops, const RunConfig& config) {
+  Program program = training_program(ops, config, 1, Techniques(), "precision");
+  program.step.front().times = config.grad_accum_steps;  // `micro`
+  return step_flops(program, ops);
 }
 
 int64_t token_slots(const RunConfig& config, int64_t ranks) { return 2 * micro_batches_of(config, ranks); }

@@ -72,6 +72,9 @@ Program validation_program(const OpTable& ops, const RunConfig& config, const Wo
 Program decoding_program(const OpTable& ops, const ModelConfig& model, const Inference& inference, int64_t new_tokens,
                          int64_t max_len);
 
+// Floating-point operations of a step of the run, over all ranks, without what is computed a second time.
+double run_step_flops(const OpTable& ops, const RunConfig& config);
+
 // Micro-batches the token rings of a rank hold: those of this step and of the next.
 int64_t token_slots(const RunConfig& config, int64_t ranks = 1);
 

@@ -41,18 +41,41 @@ Program verified(Program program, const OpTable& ops) {
   return program;
 }
 
+// Ranks on the host of this one, itself included.
+int64_t neighbours(const Communicator& world) {
+  int64_t count = 0;
+  for (int64_t rank = 0; rank < world.ranks(); ++rank) {
+    count += world.host_of(rank) == world.host_of(world.rank()) ? 1 : 0;
+  }
+  return count;
+}
+
 // As many threads as the run asks for, or this rank's share of the cores.
 int threads_of(const RunConfig& config, const Communicator& world) {
   if (config.threads > 0) return CpuMachine::thread_count(config.threads);
-  int64_t neighbours = 0;
-  for (int64_t rank = 0; rank < world.ranks(); ++rank) {
-    neighbours += world.host_of(rank) == world.host_of(world.rank()) ? 1 : 0;
-  }
-  return static_cast<int>(std::max<int64_t>(1, CpuMachine::thread_count(0) / neighbours));
+  return static_cast<int>(std::max<int64_t>(1, CpuMachine::thread_count(0) / neighbours(world)));
 }
 
-// Of this process: those on its host share what there is.
-int64_t memory_for(const Worker& worker) { return available_memory_bytes() / worker.mesh.local; }
+// Rank 0 chooses: where hosts differ, each might choose otherwise, and then ranks would wait for each other in vain.
+Techniques agreed_techniques(const OpTable& ops, const RunConfig& config, const Worker& worker, Communicator& world) {
+  std::string chosen;
+  if (world.rank() == 0) {
+    const Techniques t = fit(ops, config, worker);
+    chosen = fmt::format("{} {} {} {}", static_cast<int>(t.recompute.mode), t.recompute.steps,
+                         t.offload.what.count(Offloaded::activations), t.offload.what.count(Offloaded::states));
+  }
+  chosen = broadcast_text(world, chosen, 0);
+  Techniques t;
+  int mode = 0;
+  int activations = 0;
+  int states = 0;
+  const int fields = std::sscanf(chosen.c_str(), "%d %zu %d %d", &mode, &t.recompute.steps, &activations, &states);
+  CHECK(fields == 4, "rank 0 chose {}", chosen);
+  t.recompute.mode = static_cast<RecomputeChoice::Mode>(mode);
+  if (activations > 0) t.offload.what.insert(Offloaded::activations);
+  if (states > 0) t.offload.what.insert(Offloaded::states);
+  return t;
+}
 
 }  // namespace
 
@@ -63,14 +86,14 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
       status_(options.status == nullptr ? nobody_looks_ : *options.status),
       world_(options.world == nullptr ? alone_ : *options.world),
       worker_(threads_of(config_, world_), world_),
-      techniques_(fit(ops_, config_, worker_)),
+      techniques_(agreed_techniques(ops_, config_, worker_, world_)),
       program_(verified(training_program(ops_, config_, worker_, techniques_), ops_)),
       program_hash_(hash_of(training_program(ops_, config_, 1, "precision"))),
       progress_(leads() ? options_.log : nullptr, options_.progress, config_.log_every) {
   world_.set_deadline(kAloneDeadline);
   require_exportable(config_.model);
   require_work_for(config_, world_.ranks());
-  require_memory(ops_, config_, worker_, program_, memory_for(worker_));
+  require_memory(ops_, config_, worker_, program_, available_memory_bytes() / neighbours(world_));
   if (leads()) claim_output_directory();
   open_data();
   require_sample_prompt(config_, corpus_->tokenizer);  // refused now, not after the training
@@ -178,12 +201,10 @@ void Trainer::resume_from(const NewestCheckpoint& newest) {
   for (const std::string& damage : newest.damaged) {
     progress_.line(fmt::format("warning    {}; going on from {}", damage, newest.directory));
   }
-  remove_checkpoints_beyond(config_.out, newest.checkpoint.step,
-                            world_);  // they would count as the newest when pruning
+  // They would count as the newest when pruning.
+  remove_checkpoints_beyond(config_.out, newest.checkpoint.step, world_);
   restore(*machine_, newest.checkpoint);
   steps_done_ = newest.checkpoint.step;
-  const int64_t micro_step = steps_done_ * config_.grad_accum_steps;
-  machine_->write("micro_step", std::as_bytes(std::span<const int64_t>(&micro_step, 1)));
 }
 
 void Trainer::initialize() {
@@ -254,11 +275,13 @@ StepMetrics Trainer::train_step() {
 // The optimizer wrote nothing, so with the counters set back the machine holds the state before the step. All ranks
 // have seen the same; each looks into its own micro-batches, and the lowest that finds something is believed.
 void Trainer::stop_at_non_finite(float loss, float grad_norm) {
-  const NonFinite where = find_non_finite(*machine_, steps_done_, micro_batches());
+  world_.set_deadline(kAloneDeadline);
+  const NonFinite where = find_non_finite(*machine_, ops_, steps_done_, micro_batches());
   set_counters();
   const std::string directory = is_saved() ? list_checkpoints(config_.out, world_).front().directory : save();
-  const std::string own = where.found ? fmt::format(": micro-batch {}, {} wrote it to {}[{}]", where.micro_batch,
-                                                    where.op, where.buffer, where.element)
+  const std::string own = where.found ? fmt::format(": micro-batch {}, {} wrote it to {}[{}]",
+                                                    where.micro_batch * world_.ranks() + world_.rank(), where.op,
+                                                    where.buffer, where.element)
                                       : std::string();
   std::string place;
   for (const std::string& text : all_gather_texts(world_, own)) {
@@ -351,6 +374,7 @@ void Trainer::save_if_possible() {
   try {
     save();
   } catch (const IoError& error) {
+    status_.state(RankState::training);
     progress_.line(fmt::format("warning    step {} could not be saved: {}; going on to the next checkpoint",
                                steps_done_, error.what()));
   }
