@@ -31,8 +31,8 @@ Program add_cpu_workspaces(Program program, const OpTable& ops, const CpuTraits&
 
 Program place(Program program, const PlaceOptions& options = {});
 
-// Bytes of device memory by kind of buffer as placed: what each kind occupies at most (always-alive kinds), and for kinds that share
-// addresses the extent they cover. For the table printed before a run.
+// Bytes of device memory by kind of buffer as placed: what each kind occupies at most (always-alive kinds), and for
+// kinds that share addresses the extent they cover. For the table printed before a run.
 struct RegionBytes {
   BufferKind kind;
   int64_t bytes;        // sum over buffers

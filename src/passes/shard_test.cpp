@@ -140,8 +140,8 @@ int64_t most_gathered(const Program& program) {
   return *std::ranges::max_element(held);
 }
 
-// Prefetch distance d: d + 1 gathered units live, whatever the number of layers, and one more where the last layer stays
-// for its backward beside the head.
+// Prefetch distance d: d + 1 gathered units live, whatever the number of layers, and one more where the last layer
+// stays for its backward beside the head.
 TEST(Shard, PrefetchBoundsWhatIsGathered) {
   for (const int64_t layers : {4, 12}) {
     for (const int64_t prefetch : {0, 1, 2, 3}) {

@@ -19,8 +19,8 @@ struct Access {
   } mode = read;
 };
 
-// Reads first, then updates, then writes, so that an input that contains an output or lies inside it (Slot::own_part) is
-// read in the life that the write would end. Includes ring counters (read) and the workspace (write).
+// Reads first, then updates, then writes, so that an input that contains an output or lies inside it (Slot::own_part)
+// is read in the life that the write would end. Includes ring counters (read) and the workspace (write).
 std::vector<Access> accesses(const Program& program, const Op& op);
 
 }  // namespace centavo

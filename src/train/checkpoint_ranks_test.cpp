@@ -209,12 +209,14 @@ class Obstructed : public Communicator {
 
   void exchange(std::span<const Send> sends, std::span<const Receive> receives) override {
     inner_.exchange(sends, receives);
-    if (fs::exists(unfinished_)) fs::create_directories(unfinished_ + "/" + state_file(rank(), ranks()) + "/x");
+    std::error_code no_such_directory;  // not made yet, or removed already
+    done_ = done_ || fs::create_directory(unfinished_ + "/" + state_file(rank(), ranks()), no_such_directory);
   }
 
  private:
   Communicator& inner_;
   std::string unfinished_;
+  bool done_ = false;
 };
 
 TEST(CheckpointRanks, WhereOneRankCannotWriteNoneHas) {
@@ -255,7 +257,7 @@ TEST(CheckpointRanks, RanksThatSeeDifferentDirectoriesAreTold) {
   const std::vector<std::string> outs = {fresh_directory("ranks"), fresh_directory("ranks")};
   const std::vector<std::string> directories = {write_of(1, outs[0], 1), write_of(2, outs[1], 1)};
   const auto errors =
-      errors_of<UserError>(2, [&](Communicator& c) { read_checkpoint(directories[static_cast<size_t>(c.rank())], c); });
+      errors_of<RankError>(2, [&](Communicator& c) { read_checkpoint(directories[static_cast<size_t>(c.rank())], c); });
   for (const std::string& error : errors) EXPECT_THAT(error, HasSubstr("must see the same output directory"));
 }
 

@@ -287,6 +287,17 @@ TEST_F(WorldRuns, FewerRanksGoOnToTheSameBits) {
   EXPECT_FALSE(assassin.world().somebody_left());
 }
 
+// Another run's checkpoints are not gone on from, whatever the number of ranks.
+TEST_F(WorldRuns, AFreshStartRefusesAnotherRun) {
+  train_alone();
+  const Outcome outcome = run({"train", file_, "out=" + out("alone"), "learning_rate=1e-1", "max_steps=20", "--ranks",
+                               "2", "--max-restarts", "2"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("holds the checkpoints of an earlier run"));
+  EXPECT_EQ(count(outcome.err, "\n"), 1) << outcome.err;
+  EXPECT_TRUE(saved_state(out("alone")) == expected_);
+}
+
 TEST_F(WorldRuns, AStoppedRankIsNamedAsAHang) {
   constexpr int64_t kRanks = 3;
   Process parent({"train", file_, "out=" + out("stopped"), "max_steps=1000000", "--ranks", std::to_string(kRanks)});
