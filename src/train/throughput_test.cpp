@@ -26,9 +26,9 @@ double share_of_others(const F& f) {
 TEST(Throughput, ThePeakIsThatOfTheRunsThreads) {
   const int before = omp_get_max_threads();
   omp_set_num_threads(2);
-  EXPECT_LT(share_of_others([] { measured_peak_flops("fp32", 1); }), 0.2);
+  EXPECT_LT(share_of_others([] { measured_peak_flops("fp32", 1); }), 0.05);
   EXPECT_EQ(omp_get_max_threads(), 2);
-  EXPECT_GT(share_of_others([] { measured_peak_flops("fp32", 2); }), 0.5);
+  EXPECT_GT(share_of_others([] { measured_peak_flops("fp32", 2); }), 0.1);  // half where cores are free
   omp_set_num_threads(before);
 }
 
