@@ -166,21 +166,6 @@ int count_edges(const Program& program) {
   return static_cast<int>(edges);
 }
 
-void expect_each_edge_is_needed(const Program& program) {
-  EXPECT_GT(count_edges(program), 0);
-  for (size_t s = 0; s < program.sections.size(); ++s) {
-    for (size_t o = 0; o < program.sections[s].ops.size(); ++o) {
-      for (size_t e = 0; e < program.sections[s].ops[o].after.size(); ++e) {
-        Program mutant = program;
-        auto& after = mutant.sections[s].ops[o].after;
-        after.erase(after.begin() + static_cast<int64_t>(e));
-        EXPECT_THROW(verify(mutant, test_ops()), UserError)
-            << print(program, program.sections[s], program.sections[s].ops[o]);
-      }
-    }
-  }
-}
-
 int position(const Section& section, const std::string& begins) {
   for (size_t i = 0; i < section.ops.size(); ++i) {
     const std::string text = print(zero3(), section, section.ops[i]);
@@ -248,8 +233,8 @@ TEST(Schedule, KeepsEveryOpAndChangesNoOperand) {
 
 TEST(Edges, EachIsNeeded) {
   for (const int64_t prefetch : {0, 1, 2}) {
-    expect_each_edge_is_needed(planned(zero3(), prefetch));
-    expect_each_edge_is_needed(planned(zero3("bf16"), prefetch));
+    EXPECT_GT(expect_each_edge_needed(planned(zero3(), prefetch)), 0);
+    EXPECT_GT(expect_each_edge_needed(planned(zero3("bf16"), prefetch)), 0);
   }
 }
 
@@ -263,7 +248,7 @@ TEST(Edges, WithoutSharedAddressesOnlyDataNeedThem) {
   EXPECT_EQ(count_edges(apart), count_edges(data));
   EXPECT_LT(count_edges(data), count_edges(shared));
   EXPECT_EQ(apart.sections, data.sections);
-  expect_each_edge_is_needed(data);
+  EXPECT_GT(expect_each_edge_needed(data), 0);
 }
 
 // The edges of the programs written by hand are the smallest set.

@@ -1,38 +1,16 @@
 #include "passes/shard.h"
 
 #include <algorithm>
-#include <array>
-#include <map>
 
-#include "base/nearest.h"
 #include "ops/fill/fill.h"
 #include "ops/sqnorm/sqnorm.h"
 #include "ops/tree_sum/tree_sum.h"
+#include "passes/mesh_cuts.h"
 #include "passes/units.h"
 #include "program/access.h"
 
 namespace centavo {
 namespace {
-
-struct Row {
-  const char* name;
-  ShardRule rule;
-};
-
-constexpr std::array<Row, 6> kRows = {{
-    {"ddp", {Cut::whole, Cut::whole, Cut::whole}},
-    {"zero1", {Cut::whole, Cut::whole, Cut::all}},
-    {"zero2", {Cut::whole, Cut::all, Cut::all}},
-    {"zero3", {Cut::all, Cut::all, Cut::all}},
-    {"hybrid", {Cut::local, Cut::local, Cut::local}},
-    {"hybrid-full", {Cut::local, Cut::all, Cut::all}},
-}};
-
-// Ranks that differ by multiples of `stride`.
-struct Axis {
-  int64_t ranks;
-  int64_t stride;
-};
 
 // adamw(w, g, m, v, master?, …) -> w, m, v, master?
 enum In : size_t { kW, kG, kM, kV, kMaster };
@@ -46,7 +24,7 @@ bool touches(const Program& program, const Op& op, BufferId root, bool writing) 
 class Sharder {
  public:
   Sharder(Program program, const ShardChoice& choice)
-      : p_(std::move(program)), c_(choice), mesh_(choice.mesh), next_id_(p_.next_op_id()) {}
+      : p_(std::move(program)), c_(choice), mesh_(choice.mesh), m_(p_, choice.mesh, choice.rank) {}
 
   Program run() {
     p_.ranks = mesh_.ranks();
@@ -73,75 +51,10 @@ class Sharder {
   ShardRule rule_of(const Buffer& unit) const {
     const bool layer = unit.name.starts_with("layers.");
     const ShardRule& rule = unit.name.starts_with("vectors") ? c_.vectors : layer ? c_.layers : c_.outer;
-    return {plain(rule.weights), plain(rule.gradients), plain(rule.states)};
+    return {m_.plain(rule.weights), m_.plain(rule.gradients), m_.plain(rule.states)};
   }
-  // In a mesh of one axis a cut over the node is one over all, or none.
-  Cut plain(Cut cut) const {
-    if (cut != Cut::local) return cut;
-    return mesh_.local == 1 ? Cut::whole : mesh_.nodes == 1 ? Cut::all : Cut::local;
-  }
-
-  int64_t parts(Cut cut) const { return cut == Cut::whole ? 1 : cut == Cut::local ? mesh_.local : mesh_.ranks(); }
-  int64_t index(Cut cut) const {
-    const int64_t node = c_.rank / mesh_.local;
-    const int64_t local = c_.rank % mesh_.local;
-    return cut == Cut::whole ? 0 : cut == Cut::local ? local : local * mesh_.nodes + node;
-  }
-  std::optional<Shard> shard_of(Cut cut) const {
-    if (parts(cut) == 1) return std::nullopt;
-    return Shard{cut == Cut::local && mesh_.nodes > 1 ? "local" : "data", index(cut), parts(cut)};
-  }
-  Axis local_axis() const { return {mesh_.local, 1}; }
-  Axis node_axis() const { return {mesh_.nodes, mesh_.local}; }
-
-  bool reduces_each(const ShardRule& rule) const { return c_.grad_sum == GradSum::tree || parts(rule.gradients) > 1; }
-
-  // --- making ops and buffers
-
-  Op collective(const char* kind, BufferId from, BufferId to, const Axis& axis, Stage stage, int32_t layer) {
-    Op op;
-    op.id = op.logical = next_id_++;
-    op.kind = kind;
-    op.inputs = {from};
-    op.outputs = {{to, Bind::write}};
-    op.attributes = {{"ranks", axis.ranks}, {"stride", axis.stride}};
-    op.stage = stage;
-    op.layer = layer;
-    return op;
-  }
-
-  // A flat buffer with `elements` elements, otherwise as `like`.
-  BufferId flat(const std::string& name, BufferId like, int64_t elements, BufferKind kind) {
-    return p_.add({.name = name, .dtype = p_.buffer(like).dtype, .shape = {elements}, .kind = kind});
-  }
-
-  // This rank's part of a whole flat buffer, as a window into it; `outer` is a cut that `cut` refines.
-  BufferId window(BufferId parent, Cut outer, Cut cut) {
-    if (parts(outer) == parts(cut)) return parent;
-    const Buffer b = p_.buffer(parent);
-    const std::string name = b.name + (cut == Cut::all ? ".part" : ".node");
-    if (const BufferId found = p_.find(name); found != kNone) return found;
-    const int64_t inside = parts(cut) / parts(outer);
-    const int64_t elements = b.elements() / inside;
-    const int64_t offset = (index(cut) - index(outer) * inside) * elements;
-    return p_.add({.name = name,
-                   .dtype = b.dtype,
-                   .shape = {elements},
-                   .kind = b.kind,
-                   .view = View{parent, offset},
-                   .shard = shard_of(cut)});
-  }
-
-  // Gathers `from`, cut as `cut`, to `to`, cut as `outer`: over the nodes, then inside the node. `between` is where the
-  // first of two gathers goes.
-  std::vector<Op> gathers(BufferId from, Cut cut, BufferId to, Cut outer, BufferId between, Stage stage,
-                          int32_t layer) {
-    std::vector<Op> ops;
-    const bool nodes = cut == Cut::all && mesh_.nodes > 1;
-    const bool local = outer == Cut::whole && mesh_.local > 1;
-    if (nodes) ops.push_back(collective("all_gather", from, local ? between : to, node_axis(), stage, layer));
-    if (local) ops.push_back(collective("all_gather", nodes ? between : from, to, local_axis(), stage, layer));
-    return ops;
+  bool reduces_each(const ShardRule& rule) const {
+    return c_.grad_sum == GradSum::tree || m_.parts(rule.gradients) > 1;
   }
 
   // --- one unit
@@ -156,22 +69,22 @@ class Sharder {
     const bool trained = p_.find(name + ".grad") != kNone && update() != nullptr;
     const BufferId weights = cut_weights(unit, rule);
     if (!trained) return;
-    Part part{unit, rule.states, reduce_gradient(unit, rule, elements), elements / parts(rule.states) / block};
+    Part part{unit, rule.states, reduce_gradient(unit, rule, elements), elements / m_.parts(rule.states) / block};
     update_part(part, weights, rule, elements);
     parts_.push_back(part);
   }
 
   // The buffer that keeps the weights.
   BufferId cut_weights(BufferId unit, const ShardRule& rule) {
-    if (parts(rule.weights) == 1) return unit;
+    if (m_.parts(rule.weights) == 1) return unit;
     Buffer kept = p_.buffer(unit);
     Buffer& whole = p_.buffer(unit);
     whole.kind = BufferKind::activation;
     whole.persistent = whole.trainable = false;
     kept.name += ".shard";
-    kept.shape = {kept.elements() / parts(rule.weights)};
+    kept.shape = {kept.elements() / m_.parts(rule.weights)};
     kept.layout = unit;
-    kept.shard = shard_of(rule.weights);
+    kept.shard = m_.shard_of(rule.weights);
     const BufferId shard = p_.add(std::move(kept));
     gather_before_uses(unit, shard, rule.weights);
     return shard;
@@ -188,11 +101,11 @@ class Sharder {
     BufferId between = kNone;
     if (cut == Cut::all && mesh_.nodes > 1 && mesh_.local > 1) {
       const Buffer& whole = p_.buffer(unit);
-      between = flat(whole.name + ".node", unit, whole.elements() / mesh_.local, BufferKind::activation);
+      between = m_.flat(whole.name + ".node", unit, whole.elements() / mesh_.local, BufferKind::activation);
     }
     const auto insert_before = [&](auto at, Stage stage) {
       if (at == ops.end()) return;
-      const std::vector<Op> made = gathers(shard, cut, unit, Cut::whole, between, stage, at->layer);
+      const std::vector<Op> made = m_.gathers(shard, cut, unit, Cut::whole, between, stage, at->layer);
       ops.insert(at, made.begin(), made.end());
     };
     if (!kept) insert_before(std::ranges::find_if(ops, backward), Stage::backward);
@@ -204,7 +117,7 @@ class Sharder {
   size_t units_between(Iterator begin, Iterator end) {
     const std::vector<BufferId> all = unit_buffers(p_);
     return static_cast<size_t>(std::ranges::count_if(all, [&](BufferId unit) {
-      return parts(rule_of(p_.buffer(unit)).weights) > 1 &&
+      return m_.parts(rule_of(p_.buffer(unit)).weights) > 1 &&
              std::any_of(begin, end, [&](const Op& op) { return touches(p_, op, unit, false); });
     }));
   }
@@ -236,7 +149,7 @@ class Sharder {
       p_.buffer(window).shape = {gap.end - gap.begin};
       p_.buffer(window).view = View{gradient, gap.begin};
       Op fill = fill_op(window, 0);
-      fill.id = fill.logical = next_id_++;
+      fill.id = fill.logical = m_.next_id();
       fill.stage = stage;
       append_after_last_write(gradient, {fill});
     }
@@ -254,17 +167,17 @@ class Sharder {
   BufferId reduce_each(BufferId gradient, Cut cut, const ShardRule& rule) {
     const Buffer whole = p_.buffer(gradient);
     const bool tree = c_.grad_sum == GradSum::tree;
-    const BufferId sum = flat(whole.name + (parts(cut) == 1 ? ".all" : ".shard"), gradient,
-                              whole.elements() / parts(cut), BufferKind::gradient);
-    p_.buffer(sum).shard = shard_of(cut);
+    const BufferId sum = m_.flat(whole.name + (m_.parts(cut) == 1 ? ".all" : ".shard"), gradient,
+                                 whole.elements() / m_.parts(cut), BufferKind::gradient);
+    p_.buffer(sum).shard = m_.shard_of(cut);
     std::vector<Op> made;
-    if (parts(cut) == 1) {
+    if (m_.parts(cut) == 1) {
       BufferId from = gradient;
       if (mesh_.local > 1 && mesh_.nodes > 1) {
-        made.push_back(collective("all_reduce", gradient, gradient, local_axis(), Stage::backward, -1));
+        made.push_back(m_.collective("all_reduce", gradient, gradient, m_.local_axis(), Stage::backward, -1));
       }
-      const Axis axis = mesh_.nodes > 1 ? node_axis() : local_axis();
-      made.push_back(collective("all_reduce", from, sum, axis, Stage::backward, -1));
+      const Axis axis = mesh_.nodes > 1 ? m_.node_axis() : m_.local_axis();
+      made.push_back(m_.collective("all_reduce", from, sum, axis, Stage::backward, -1));
     } else {
       made = scatter(gradient, cut, sum, tree);
     }
@@ -272,7 +185,7 @@ class Sharder {
     // Nodes that keep the same part add what they have summed over their micro-batches.
     const bool nodes_differ = cut == Cut::local && mesh_.nodes > 1 && !tree;
     if (nodes_differ) {
-      append_after_last_write(sum, {collective("all_reduce", sum, sum, node_axis(), Stage::update, -1)});
+      append_after_last_write(sum, {m_.collective("all_reduce", sum, sum, m_.node_axis(), Stage::update, -1)});
     }
     CHECK(rule.states == cut, "{}: states are cut otherwise than gradients", whole.name);
     return sum;
@@ -282,13 +195,14 @@ class Sharder {
   std::vector<Op> scatter(BufferId gradient, Cut cut, BufferId to, bool tree) {
     const Stage stage = Stage::backward;
     const bool over_nodes = mesh_.nodes > 1 && (cut == Cut::all || tree);
-    if (!over_nodes) return {collective("reduce_scatter", gradient, to, local_axis(), stage, -1)};
+    if (!over_nodes) return {m_.collective("reduce_scatter", gradient, to, m_.local_axis(), stage, -1)};
     const char* second = cut == Cut::all ? "reduce_scatter" : "all_reduce";
-    if (mesh_.local == 1) return {collective(second, gradient, to, node_axis(), stage, -1)};
+    if (mesh_.local == 1) return {m_.collective(second, gradient, to, m_.node_axis(), stage, -1)};
     const Buffer whole = p_.buffer(gradient);
-    const BufferId node = flat(whole.name + ".node", gradient, whole.elements() / mesh_.local, BufferKind::activation);
-    return {collective("reduce_scatter", gradient, node, local_axis(), stage, -1),
-            collective(second, node, to, node_axis(), stage, -1)};
+    const BufferId node =
+        m_.flat(whole.name + ".node", gradient, whole.elements() / mesh_.local, BufferKind::activation);
+    return {m_.collective("reduce_scatter", gradient, node, m_.local_axis(), stage, -1),
+            m_.collective(second, node, to, m_.node_axis(), stage, -1)};
   }
 
   // After the last micro-batch, in place.
@@ -297,14 +211,15 @@ class Sharder {
     BufferId part = gradient;
     const auto step = [&](const Axis& axis, Cut refined) {
       if (axis.ranks == 1) return;
-      const BufferId to = cut == Cut::whole ? part : window(part, part == gradient ? Cut::whole : Cut::local, refined);
+      const BufferId to =
+          cut == Cut::whole ? part : m_.window(part, part == gradient ? Cut::whole : Cut::local, refined);
       made.push_back(
-          collective(cut == Cut::whole ? "all_reduce" : "reduce_scatter", part, to, axis, Stage::update, -1));
+          m_.collective(cut == Cut::whole ? "all_reduce" : "reduce_scatter", part, to, axis, Stage::update, -1));
       part = to;
     };
     const bool two = mesh_.local > 1 && mesh_.nodes > 1;
-    step(local_axis(), two ? Cut::local : Cut::all);
-    step(node_axis(), Cut::all);
+    step(m_.local_axis(), two ? Cut::local : Cut::all);
+    step(m_.node_axis(), Cut::all);
     append_after_last_write(gradient, std::move(made));
     return part;
   }
@@ -329,22 +244,22 @@ class Sharder {
   }
 
   BufferId own_weights(BufferId weights, const ShardRule& rule) {
-    if (parts(rule.states) == parts(rule.weights)) return weights;
+    if (m_.parts(rule.states) == m_.parts(rule.weights)) return weights;
     const bool two = rule.weights == Cut::whole && rule.states == Cut::all && mesh_.local > 1 && mesh_.nodes > 1;
-    if (!two) return window(weights, rule.weights, rule.states);
-    return window(window(weights, Cut::whole, Cut::local), Cut::local, Cut::all);
+    if (!two) return m_.window(weights, rule.weights, rule.states);
+    return m_.window(m_.window(weights, Cut::whole, Cut::local), Cut::local, Cut::all);
   }
 
   // New weights for everybody who keeps them, in place.
   std::vector<Op> share_weights(BufferId mine, BufferId weights, const ShardRule& rule) {
     if (mine == weights) return {};
     const BufferId between = p_.buffer(mine).view->parent;
-    return gathers(mine, rule.states, weights, rule.weights, between, Stage::update, -1);
+    return m_.gathers(mine, rule.states, weights, rule.weights, between, Stage::update, -1);
   }
 
   void cut_state(BufferId state, const Part& part, int64_t elements) {
-    p_.buffer(state).shape = {elements / parts(part.cut)};
-    p_.buffer(state).shard = shard_of(part.cut);
+    p_.buffer(state).shape = {elements / m_.parts(part.cut)};
+    p_.buffer(state).shard = m_.shard_of(part.cut);
   }
 
   // States that wait elsewhere (on the host) are cut like those that AdamW sees.
@@ -384,14 +299,14 @@ class Sharder {
 
   // After the last of the partial sums; in the order of the parts: [local][node][blocks].
   BufferId gather_norms(BufferId partials, int64_t blocks) {
-    const bool cut = std::ranges::any_of(parts_, [&](const Part& part) { return parts(part.cut) > 1; });
+    const bool cut = std::ranges::any_of(parts_, [&](const Part& part) { return m_.parts(part.cut) > 1; });
     if (!cut) return partials;
     const BufferId all = p_.add({.name = "partials.all", .shape = {blocks * mesh_.ranks()}});
     BufferId node = kNone;
     if (mesh_.nodes > 1 && mesh_.local > 1) node = p_.add({.name = "partials.nodes", .shape = {blocks * mesh_.nodes}});
     std::vector<Op>& ops = update()->ops;
     const auto last = std::find_if(ops.rbegin(), ops.rend(), [](const Op& op) { return op.kind == "sqnorm"; });
-    const std::vector<Op> made = gathers(partials, Cut::all, all, Cut::whole, node, Stage::update, -1);
+    const std::vector<Op> made = m_.gathers(partials, Cut::all, all, Cut::whole, node, Stage::update, -1);
     ops.insert(last.base(), made.begin(), made.end());
     return all;
   }
@@ -405,7 +320,7 @@ class Sharder {
       op.inputs[0] = all;
       const int64_t apart = part.cut == Cut::whole ? 0 : part.cut == Cut::local ? mesh_.nodes : 1;
       op.attributes = tree_sum_attributes(
-          {.parts = parts(part.cut), .stride = apart * blocks, .begin = begin, .count = part.blocks});
+          {.parts = m_.parts(part.cut), .stride = apart * blocks, .begin = begin, .count = part.blocks});
     }
   }
 
@@ -424,9 +339,9 @@ class Sharder {
     const Stage stage = each ? Stage::backward : Stage::update;
     std::vector<Op> made;
     BufferId from = own;
-    for (const Axis& axis : {local_axis(), node_axis()}) {
+    for (const Axis& axis : {m_.local_axis(), m_.node_axis()}) {
       if (axis.ranks == 1) continue;
-      made.push_back(collective("all_reduce", from, all, axis, stage, -1));
+      made.push_back(m_.collective("all_reduce", from, all, axis, stage, -1));
       from = all;
     }
     std::vector<Op>& ops = update()->ops;
@@ -442,36 +357,11 @@ class Sharder {
   Program p_;
   const ShardChoice c_;
   const Mesh mesh_;
-  int32_t next_id_;
+  MeshCuts m_;
   std::vector<Part> parts_;
 };
 
 }  // namespace
-
-const std::vector<std::string>& shard_rule_names() {
-  static const std::vector<std::string> names = [] {
-    std::vector<std::string> all;
-    for (const Row& row : kRows) all.emplace_back(row.name);
-    return all;
-  }();
-  return names;
-}
-
-ShardRule shard_rule(const std::string& name) {
-  const auto row = std::ranges::find_if(kRows, [&](const Row& r) { return name == r.name; });
-  if (row == kRows.end()) {
-    user_error("there is no sharding '{}'; use one of {}{}", name, fmt::join(shard_rule_names(), ", "),
-               did_you_mean(name, shard_rule_names()));
-  }
-  return row->rule;
-}
-
-ShardChoice shard_choice(const std::string& row, const Mesh& mesh, int64_t rank, GradSum grad_sum) {
-  ShardChoice choice{.mesh = mesh, .rank = rank, .grad_sum = grad_sum};
-  choice.layers = choice.outer = choice.vectors = shard_rule(row);
-  choice.vectors.weights = Cut::whole;
-  return choice;
-}
 
 Program shard(Program program, const OpTable&, const ShardChoice& choice) {
   CHECK(choice.rank >= 0 && choice.rank < choice.mesh.ranks(), "rank {} of {}", choice.rank, choice.mesh.ranks());

@@ -90,6 +90,9 @@ class Trainer {
   int64_t steps_done() const { return steps_done_; }
   CpuMachine& machine() { return *machine_; }
 
+  // How long ranks wait for one that works alone, in seconds: it may tokenise a large text.
+  static constexpr double kAloneDeadline = 24 * 3600;
+
  private:
   bool leads() const { return world_.rank() == 0; }
   int64_t micro_batches() const { return micro_batches_of(config_, world_.ranks()); }

@@ -11,6 +11,7 @@
 #include "ops/all.h"
 #include "passes/edges.h"
 #include "passes/place.h"
+#include "program/text.h"
 #include "program/verify.h"
 #include "tests/support/op_check.h"
 #include "tests/support/paths.h"
@@ -35,6 +36,22 @@ std::unique_ptr<CpuMachine> machine_for(Program program, const MachineOptions& o
                                                           .debug = options.debug,
                                                           .lender = options.lender,
                                                           .communicator = options.communicator});
+}
+
+int64_t expect_each_edge_needed(const Program& program) {
+  int64_t edges = 0;
+  for (size_t s = 0; s < program.sections.size(); ++s) {
+    for (size_t o = 0; o < program.sections[s].ops.size(); ++o) {
+      for (size_t e = 0; e < program.sections[s].ops[o].after.size(); ++e, ++edges) {
+        Program mutant = program;
+        auto& after = mutant.sections[s].ops[o].after;
+        after.erase(after.begin() + static_cast<int64_t>(e));
+        EXPECT_THROW(verify(mutant, test_ops()), UserError)
+            << print(program, program.sections[s], program.sections[s].ops[o]);
+      }
+    }
+  }
+  return edges;
 }
 
 ModelConfig golden_model(bool tied, int64_t sliding_window) {

@@ -24,6 +24,9 @@ struct MachineOptions {
 };
 std::unique_ptr<CpuMachine> machine_for(Program program, const MachineOptions& options = {});
 
+// Removes each edge of the program in turn and expects verify to object. Returns how many there are.
+int64_t expect_each_edge_needed(const Program& program);
+
 // The model of tests/golden: vocabulary 61, width 32, 2 layers, 4 query and 2 key/value heads of 8.
 ModelConfig golden_model(bool tied, int64_t sliding_window = 0);
 
