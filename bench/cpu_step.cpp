@@ -141,7 +141,8 @@ class Floor {
     const DType dtype = v.input(0).dtype;
     const std::string key = fmt::format("{} {} {} {} {} {}", name_of(dtype), m, n, k, ta, tb);
     const auto [it, is_new] = known_.try_emplace(key, 0);
-    if (is_new) it->second = timed({.m = m, .n = n, .k = k, .transpose_a = ta, .transpose_b = tb, .a = dtype, .b = dtype});
+    if (is_new)
+      it->second = timed({.m = m, .n = n, .k = k, .transpose_a = ta, .transpose_b = tb, .a = dtype, .b = dtype});
     return it->second;
   }
 
@@ -287,19 +288,20 @@ void run(const std::string& size, const std::string& precision, int threads, int
   print_table(table, 3);
   const double s = median(seconds);
   const double tokens = static_cast<double>(config.micro_batch * config.grad_accum_steps * config.seq_len);
-  const nlohmann::ordered_json line = {{"tool", "centavo"},
-                                       {"size", size},
-                                       {"precision", precision},
-                                       {"threads", threads},
-                                       {"step_ms", 1e3 * s},
-                                       {"best_ms", 1e3 * *std::ranges::min_element(seconds)},
-                                       {"tokens_per_s", tokens / s},
-                                       {"floor_ms", 1e3 * floor},
-                                       {"share_of_floor", floor / s},
-                                       {"copy_gb_per_s", copy / 1e9},
-                                       {"peak_gflops", peak / 1e9},
-                                       {"gib", static_cast<double>(step.program().arena_bytes.at(Home::device)) / (1 << 30)},
-                                       {"loss", loss}};
+  const nlohmann::ordered_json line = {
+      {"tool", "centavo"},
+      {"size", size},
+      {"precision", precision},
+      {"threads", threads},
+      {"step_ms", 1e3 * s},
+      {"best_ms", 1e3 * *std::ranges::min_element(seconds)},
+      {"tokens_per_s", tokens / s},
+      {"floor_ms", 1e3 * floor},
+      {"share_of_floor", floor / s},
+      {"copy_gb_per_s", copy / 1e9},
+      {"peak_gflops", peak / 1e9},
+      {"gib", static_cast<double>(step.program().arena_bytes.at(Home::device)) / (1 << 30)},
+      {"loss", loss}};
   fmt::print("{}\n", line.dump());
 }
 

@@ -1,5 +1,8 @@
 #include "ops/linear/product.h"
 
+#include <omp.h>
+
+#include <algorithm>
 #include <array>
 #include <dnnl.hpp>
 
@@ -10,6 +13,10 @@ namespace {
 
 constexpr int64_t kElementsPerThread = 16384;
 constexpr int64_t kColumnTile = 64;
+// Of A and C in f32, for each thread: what is widened is still in its second-level cache when it is multiplied, and
+// what was multiplied when it is rounded.
+constexpr int64_t kPanelBytes = int64_t{2} << 20;
+constexpr int64_t kLeastPanelRows = 64;
 
 bool is_fp8(DType dtype) { return dtype == DType::f8e4m3 || dtype == DType::f8e5m2; }
 
@@ -26,7 +33,18 @@ dnnl::memory::desc matrix(int64_t rows, int64_t columns, bool transposed, DType 
   return {Memory::dims{rows, columns}, type, strides};
 }
 
-dnnl::matmul::primitive_desc describe(const ProductSpec& spec, const dnnl::engine& engine) {
+// Rows of C that are multiplied at a time: all of them, unless conversions pass through the workspace.
+int64_t panel_rows(const ProductSpec& spec) {
+  const bool widens_a = spec.a != multiplied_as(spec);
+  const bool rounds_c = spec.c != DType::f32;
+  const int64_t row_bytes = 4 * ((widens_a ? spec.k : 0) + (rounds_c ? spec.n : 0));
+  if (row_bytes == 0 || spec.transpose_a) return spec.m;
+  const int64_t rows = omp_get_max_threads() * kPanelBytes / row_bytes / kLeastPanelRows * kLeastPanelRows;
+  return std::min(spec.m, std::max(rows, kLeastPanelRows));
+}
+
+// Of `rows` rows of C.
+dnnl::matmul::primitive_desc describe(const ProductSpec& spec, int64_t rows, const dnnl::engine& engine) {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (spec.scale != 1.0) attr.set_output_scales(0, {static_cast<float>(spec.scale)});
@@ -36,9 +54,9 @@ dnnl::matmul::primitive_desc describe(const ProductSpec& spec, const dnnl::engin
     attr.set_post_ops(add);
   }
   const DType type = multiplied_as(spec);
-  const dnnl::matmul::desc desc(matrix(spec.m, spec.k, spec.transpose_a, type),
+  const dnnl::matmul::desc desc(matrix(rows, spec.k, spec.transpose_a, type),
                                 matrix(spec.k, spec.n, spec.transpose_b, type),
-                                matrix(spec.m, spec.n, false, DType::f32));
+                                matrix(rows, spec.n, false, DType::f32));
   return {desc, attr, engine};
 }
 
@@ -50,10 +68,11 @@ struct Layout {
 Layout layout(const ProductSpec& spec, int64_t scratch_bytes) {
   const auto f32_bytes = [](bool needed, int64_t elements) { return needed ? align_up(4 * elements) : 0; };
   const DType type = multiplied_as(spec);
+  const int64_t rows = panel_rows(spec);
   Layout l;
-  l.b = l.a + f32_bytes(spec.a != type, spec.m * spec.k);
+  l.b = l.a + f32_bytes(spec.a != type, rows * spec.k);
   l.c = l.b + f32_bytes(spec.b != type, spec.k * spec.n);
-  l.scratch = l.c + f32_bytes(spec.c != DType::f32, spec.m * spec.n);
+  l.scratch = l.c + f32_bytes(spec.c != DType::f32, rows * spec.n);
   l.end = l.scratch + align_up(scratch_bytes);
   return l;
 }
@@ -132,46 +151,40 @@ void check_types(const ProductSpec& spec) {
 
 }  // namespace
 
+// AVX512-BF16 alone is no reason: on Intel's cores VDPBF16PS does half the work of two fused multiply-adds in f32.
 bool cpu_multiplies_bf16() {
-  const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-  const int needed = static_cast<int>(dnnl::cpu_isa::avx512_core_bf16);
-  return (isa & needed) == needed;
+  const auto has = [](dnnl::cpu_isa isa) {
+    const int needed = static_cast<int>(isa);
+    return (static_cast<int>(dnnl::get_effective_cpu_isa()) & needed) == needed;
+  };
+  if (has(dnnl::cpu_isa::avx512_core_amx)) return true;
+  return has(dnnl::cpu_isa::avx512_core_bf16) && __builtin_cpu_is("amd");
 }
 
-struct Product::State {
-  explicit State(const ProductSpec& product_spec);
-  void multiply(const void* a, const void* b, void* c, char* workspace, float extra);
-  const void* operand(DType dtype, const void* from, float* widened, int64_t count, float factor) const;
-  void execute(const void* a, const void* b, void* c, void* scratch);
+namespace {
 
-  ProductSpec spec;
-  DType type = DType::f32;
-  Layout at;
-  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  dnnl::stream stream{engine};
+// The product of some rows of C as oneDNN does it.
+struct Panel {
+  Panel() = default;
+  Panel(const ProductSpec& spec, int64_t rows, const dnnl::engine& engine) {
+    const dnnl::matmul::primitive_desc description = describe(spec, rows, engine);
+    primitive = dnnl::matmul(description);
+    scratch_bytes = static_cast<int64_t>(description.scratchpad_desc().get_size());
+    operands = {dnnl::memory(description.src_desc(), engine, DNNL_MEMORY_NONE),
+                dnnl::memory(description.weights_desc(), engine, DNNL_MEMORY_NONE),
+                dnnl::memory(description.dst_desc(), engine, DNNL_MEMORY_NONE),
+                dnnl::memory(description.scratchpad_desc(), engine, DNNL_MEMORY_NONE)};
+  }
+
+  void execute(const dnnl::stream& stream, const void* a, const void* b, void* c, void* scratch);
+
   dnnl::matmul primitive;
   std::array<dnnl::memory, 4> operands;  // a, b, c, scratchpad
+  int64_t scratch_bytes = 0;
 };
 
-Product::State::State(const ProductSpec& product_spec) : spec(product_spec), type(multiplied_as(spec)) {
-  if (spec.a == DType::f64) return;
-  const dnnl::matmul::primitive_desc description = describe(spec, engine);
-  primitive = dnnl::matmul(description);
-  at = layout(spec, static_cast<int64_t>(description.scratchpad_desc().get_size()));
-  operands = {dnnl::memory(description.src_desc(), engine, DNNL_MEMORY_NONE),
-              dnnl::memory(description.weights_desc(), engine, DNNL_MEMORY_NONE),
-              dnnl::memory(description.dst_desc(), engine, DNNL_MEMORY_NONE),
-              dnnl::memory(description.scratchpad_desc(), engine, DNNL_MEMORY_NONE)};
-}
-
-const void* Product::State::operand(DType dtype, const void* from, float* widened, int64_t count, float factor) const {
-  if (dtype == type) return from;
-  widen(dtype, from, widened, count, factor);
-  return widened;
-}
-
 // The C interface, because the C++ one builds a map of the arguments on every call.
-void Product::State::execute(const void* a, const void* b, void* c, void* scratch) {
+void Panel::execute(const dnnl::stream& stream, const void* a, const void* b, void* c, void* scratch) {
   operands[0].set_data_handle(const_cast<void*>(a));
   operands[1].set_data_handle(const_cast<void*>(b));
   operands[2].set_data_handle(c);
@@ -184,17 +197,61 @@ void Product::State::execute(const void* a, const void* b, void* c, void* scratc
   CHECK(status == dnnl_success, "oneDNN matmul: status {}", static_cast<int>(status));
 }
 
-void Product::State::multiply(const void* a, const void* b, void* c, char* workspace, float extra) {
+}  // namespace
+
+struct Product::State {
+  explicit State(const ProductSpec& product_spec);
+  void multiply(const void* a, const void* b, void* c, char* workspace, float extra);
+  void multiply_rows(Panel& panel, int64_t first, int64_t count, const void* a, const void* b, void* c, char* workspace,
+                     float extra_a);
+  const void* operand(DType dtype, const void* from, float* widened, int64_t count, float factor) const;
+
+  ProductSpec spec;
+  DType type = DType::f32;
+  Layout at;
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+  int64_t rows = 0;  // of a whole panel
+  Panel whole;
+  Panel rest;  // the rows behind the last whole panel, when there are any
+};
+
+Product::State::State(const ProductSpec& product_spec) : spec(product_spec), type(multiplied_as(spec)) {
+  if (spec.a == DType::f64) return;
+  rows = panel_rows(spec);
+  whole = Panel(spec, rows, engine);
+  if (spec.m % rows != 0) rest = Panel(spec, spec.m % rows, engine);
+  at = layout(spec, std::max(whole.scratch_bytes, rest.scratch_bytes));
+}
+
+const void* Product::State::operand(DType dtype, const void* from, float* widened, int64_t count, float factor) const {
+  if (dtype == type) return from;
+  widen(dtype, from, widened, count, factor);
+  return widened;
+}
+
+// Rows [first, first + count) of C.
+void Product::State::multiply_rows(Panel& panel, int64_t first, int64_t count, const void* a, const void* b, void* c,
+                                   char* workspace, float extra_a) {
   const auto part = [&](int64_t offset) { return reinterpret_cast<float*>(workspace + offset); };
-  const float extra_b = is_fp8(spec.a) ? 1.0f : extra;
-  const void* left = operand(spec.a, a, part(at.a), spec.m * spec.k, extra);
-  const void* right = operand(spec.b, b, part(at.b), spec.k * spec.n, extra_b);
-  if (spec.c == DType::f32) return execute(left, right, c, part(at.scratch));
-  execute(left, right, part(at.c), part(at.scratch));
+  const char* a_rows = static_cast<const char*>(a) + first * spec.k * size_of(spec.a);
+  char* c_rows = static_cast<char*>(c) + first * spec.n * size_of(spec.c);
+  const void* left = operand(spec.a, a_rows, part(at.a), count * spec.k, extra_a);
+  if (spec.c == DType::f32) return panel.execute(stream, left, b, c_rows, part(at.scratch));
+  panel.execute(stream, left, b, part(at.c), part(at.scratch));
   visit_compute(spec.c, [&](auto tag) {
     using C = typename decltype(tag)::type;
-    round_into(part(at.c), static_cast<C*>(c), spec.m * spec.n, spec.bind);
+    round_into(part(at.c), reinterpret_cast<C*>(c_rows), count * spec.n, spec.bind);
   });
+}
+
+void Product::State::multiply(const void* a, const void* b, void* c, char* workspace, float extra) {
+  const float extra_b = is_fp8(spec.a) ? 1.0f : extra;
+  const void* right = operand(spec.b, b, reinterpret_cast<float*>(workspace + at.b), spec.k * spec.n, extra_b);
+  for (int64_t first = 0; first < spec.m; first += rows) {
+    const int64_t count = std::min(rows, spec.m - first);
+    multiply_rows(count == rows ? whole : rest, first, count, a, right, c, workspace, extra);
+  }
 }
 
 Product::Product(const ProductSpec& spec) {
@@ -210,7 +267,11 @@ int64_t Product::workspace_bytes(const ProductSpec& spec) {
   check_types(spec);
   if (spec.a == DType::f64) return 0;
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  return layout(spec, static_cast<int64_t>(describe(spec, engine).scratchpad_desc().get_size())).end;
+  const int64_t rows = panel_rows(spec);
+  const auto scratch = [&](int64_t of_rows) {
+    return of_rows == 0 ? 0 : static_cast<int64_t>(describe(spec, of_rows, engine).scratchpad_desc().get_size());
+  };
+  return layout(spec, std::max(scratch(rows), scratch(spec.m % rows))).end;
 }
 
 void Product::run(const void* a, const void* b, void* c, void* workspace, float extra) const {

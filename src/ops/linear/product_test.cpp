@@ -1,6 +1,7 @@
 #include "ops/linear/product.h"
 
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <cmath>
 #include <limits>
@@ -103,6 +104,17 @@ TEST(Product, EveryDtypeLayoutAndAwkwardSize) {
           expect_product(spec, quantised ? 0.013f : 1.0f);
         }
       }
+    }
+  }
+}
+
+// More rows than a panel holds, and a rest.
+TEST(Product, ConvertsInPanels) {
+  const int64_t rows = 1024 * omp_get_max_threads() + 67;
+  for (const DType c : {DType::f32, DType::bf16}) {
+    for (const Bind bind : {Bind::write, Bind::add}) {
+      const ProductSpec spec{rows, 3, 520, false, true, DType::f8e4m3, DType::bf16, c, 1.0, bind};
+      expect_product(spec, 0.5f);
     }
   }
 }
