@@ -24,7 +24,7 @@ class Decoder {
       b_.layer = static_cast<int32_t>(i);
       prefix_ = fmt::format("layers.{}.", i);
       const BufferId a = norm("attn_norm", x, delta);
-      delta = attend(a, angles, in.cu_seqlens, i);
+      delta = attend(a, angles, in, i);
       const BufferId m = norm("mlp_norm", x, delta);
       delta = feed_forward(m);
     }
@@ -45,15 +45,15 @@ class Decoder {
     return out.h;
   }
 
-  BufferId attend(BufferId h, BufferId angles, BufferId cu_seqlens, int64_t layer) {
+  BufferId attend(BufferId h, BufferId angles, const TokenInputs& in, int64_t layer) {
     const int64_t heads = c_.num_attention_heads;
     const int64_t kv_heads = c_.num_key_value_heads;
     const AttentionCache cache = options_.caches.empty() ? AttentionCache{} : options_.caches.at(layer);
 
     const BufferId qkv = project("qkv", h, (heads + 2 * kv_heads) * c_.head_dim, c_.attention_bias);
     const BufferId turned = rope(b_, prefix_ + "rope", qkv, angles, heads, kv_heads);
-    const BufferId y =
-        attention(b_, prefix_ + "attention", turned, cu_seqlens, {heads, kv_heads, c_.sliding_window}, cache);
+    const AttentionShape shape = {heads, kv_heads, c_.sliding_window, in.max_seqlen};
+    const BufferId y = attention(b_, prefix_ + "attention", turned, in.cu_seqlens, shape, cache);
     return project("o", y, c_.hidden_size, c_.attention_bias);
   }
 

@@ -18,6 +18,7 @@ struct TokenInputs {
   BufferId tokens = kNone;      // [N] i32
   BufferId positions = kNone;   // [N] i32, restarting in each document
   BufferId cu_seqlens = kNone;  // [max_docs + 1] i32
+  int64_t max_seqlen = 0;       // tokens of the longest document; 0: unknown
 };
 
 // Low-rank adapters: every projection W becomes W + alpha/rank * B A, with W frozen. Source: Hu et al., "LoRA", 2021.

@@ -96,9 +96,11 @@ double keys_seen(double length, int64_t window) {
 }
 
 // Two products of 2 D operations per query head and key seen; documents are taken to be equally long.
-double forward_flops(const AttentionSizes& s) {
+double forward_flops(const AttentionSizes& s, int64_t max_seqlen) {
   const double tokens = static_cast<double>(s.tokens);
-  const double seen = keys_seen(tokens / static_cast<double>(s.documents), s.window);
+  const double length =
+      max_seqlen > 0 ? static_cast<double>(std::min(max_seqlen, s.tokens)) : tokens / static_cast<double>(s.documents);
+  const double seen = keys_seen(length, s.window);
   return 4.0 * tokens * seen * static_cast<double>(s.y_row());
 }
 
@@ -110,7 +112,7 @@ double cached_flops(const AttentionSizes& s, int64_t max_len) {
 // A full cache is read; of its outputs only the rows of the new tokens are written.
 Cost cost(const OpView& v) {
   const AttentionSizes sizes = attention_sizes(v, kQkv, kCuSeqlens);
-  if (!v.has_input(kKCache)) return {.flops = forward_flops(sizes), .bytes = operand_bytes(v)};
+  if (!v.has_input(kKCache)) return {.flops = forward_flops(sizes, v.whole("max_seqlen")), .bytes = operand_bytes(v)};
   const Buffer& k = v.input(kKCache);
   const int64_t row_bytes = k.shape[2] * size_of(k.dtype);
   const double unwritten = 2.0 * static_cast<double>(k.slot_bytes() - sizes.tokens * row_bytes);
@@ -119,11 +121,15 @@ Cost cost(const OpView& v) {
 
 // Five products instead of two: the scores again, dp, dq, dk, dv.
 Cost grad_cost(const OpView& v) {
-  return {.flops = 2.5 * forward_flops(attention_sizes(v, kGradQkv, kGradCuSeqlens)), .bytes = operand_bytes(v)};
+  const AttentionSizes sizes = attention_sizes(v, kGradQkv, kGradCuSeqlens);
+  return {.flops = 2.5 * forward_flops(sizes, v.whole("max_seqlen")), .bytes = operand_bytes(v)};
 }
 
 std::vector<AttributeSpec> attributes() {
-  return {{"heads", AttributeSpec::whole}, {"kv_heads", AttributeSpec::whole}, {"window", AttributeSpec::whole}};
+  return {{"heads", AttributeSpec::whole},
+          {"kv_heads", AttributeSpec::whole},
+          {"max_seqlen", AttributeSpec::whole},
+          {"window", AttributeSpec::whole}};
 }
 
 }  // namespace
@@ -132,7 +138,10 @@ BufferId attention(Builder& b, const std::string& name, BufferId qkv, BufferId c
                    const AttentionCache& cache) {
   return b.call("attention", {qkv, cu_seqlens, cache.k, cache.v, cache.position},
                 {name, name + ".lse", Into(cache.k), Into(cache.v)},
-                {{"heads", shape.heads}, {"kv_heads", shape.kv_heads}, {"window", shape.window}})[kY];
+                {{"heads", shape.heads},
+                 {"kv_heads", shape.kv_heads},
+                 {"max_seqlen", shape.max_seqlen},
+                 {"window", shape.window}})[kY];
 }
 
 OpDef attention_def() {

@@ -28,8 +28,9 @@
 // Error, with u the roundoff of T's accumulator, n the keys seen and e = (D + 4) u max sum_d |q_d k_d| / sqrt(D) the
 // error of a score: |y - exact| <= (2 e + (n + 8) u) max |v| plus one rounding to T; |lse - exact| <= e + (n + 8) u.
 // A NaN or infinity may reach every token of its document.
-// Source: Dao et al., "FlashAttention", 2022; Rabe and Staats, "Self-attention does not need O(n^2) memory", 2021;
-// Ainslie et al., "GQA", 2023.
+// Cost: that of documents of max_seqlen tokens each, the most there can be to do; FLOPs of what is masked are not
+// counted. Source: Dao et al., "FlashAttention", 2022; Rabe and Staats, "Self-attention does not need O(n^2) memory",
+// 2021; Ainslie et al., "GQA", 2023.
 #pragma once
 
 #include <string>
@@ -41,7 +42,8 @@ namespace centavo {
 struct AttentionShape {
   int64_t heads = 1;
   int64_t kv_heads = 1;
-  int64_t window = 0;  // tokens a token sees, itself included; 0: all before it
+  int64_t window = 0;      // tokens a token sees, itself included; 0: all before it
+  int64_t max_seqlen = 0;  // tokens of the longest document, for the cost rule; 0: N / max_docs
 };
 
 struct AttentionCache {
@@ -54,9 +56,10 @@ struct AttentionCache {
 BufferId attention(Builder& b, const std::string& name, BufferId qkv, BufferId cu_seqlens, const AttentionShape& shape,
                    const AttentionCache& cache = {});
 
-//   y, lse, k_cache?, v_cache? = attention(qkv, cu_seqlens, k_cache?, v_cache?, position?) heads kv_heads window
+//   y, lse, k_cache?, v_cache? = attention(qkv, cu_seqlens, k_cache?, v_cache?, position?) heads kv_heads max_seqlen
+//   window
 OpDef attention_def();
-//   dqkv = attention_grad(dy, qkv, y, lse, cu_seqlens) heads kv_heads window
+//   dqkv = attention_grad(dy, qkv, y, lse, cu_seqlens) heads kv_heads max_seqlen window
 OpDef attention_grad_def();
 
 CpuKernel attention_cpu(const OpView& view, const CpuTraits& traits);

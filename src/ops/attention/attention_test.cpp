@@ -36,7 +36,10 @@ Forward both_ways(const Case& c) {
     const BufferId dy = b.parameter("dy", {c.tokens, c.shape.heads * c.head_size});
     const BufferId y = attention(b, "y", qkv, cu, c.shape);
     b.call("attention_grad", {dy, qkv, y, b.program.find("y.lse"), cu}, {"dqkv"},
-           {{"heads", c.shape.heads}, {"kv_heads", c.shape.kv_heads}, {"window", c.shape.window}});
+           {{"heads", c.shape.heads},
+            {"kv_heads", c.shape.kv_heads},
+            {"max_seqlen", c.shape.max_seqlen},
+            {"window", c.shape.window}});
   };
 }
 
@@ -299,7 +302,7 @@ void expect_cache_equals_full(const AttentionShape& shape, DType dtype, double b
 }
 
 TEST(Attention, CacheEqualsFullForward) {
-  for (const AttentionShape& shape : {AttentionShape{1, 1, 0}, AttentionShape{4, 2, 0}, AttentionShape{2, 1, 3}}) {
+  for (const AttentionShape& shape : {AttentionShape{1, 1}, AttentionShape{4, 2}, AttentionShape{2, 1, 3}}) {
     expect_cache_equals_full(shape, DType::f64, 64 * unit_roundoff(DType::f64));
     expect_cache_equals_full(shape, DType::f32, 64 * unit_roundoff(DType::f32));
     expect_cache_equals_full(shape, DType::bf16, 2 * unit_roundoff(DType::bf16));
@@ -334,8 +337,8 @@ TEST(Attention, MemoryIsLinear) {
 }
 
 TEST(Attention, CostCountsWhatIsSeen) {
-  const auto flops = [](int64_t window) {
-    const Case c{1024, {2, 1, window}, 8, {0, 512, 1024}};
+  const auto flops = [](int64_t window, int64_t max_seqlen = 0) {
+    const Case c{1024, {2, 1, window, max_seqlen}, 8, {0, 512, 1024}};
     const Program program = build(both_ways(c));
     const Op& forward = program.sections[0].ops[0];
     const Op& backward = program.sections[0].ops[1];
@@ -346,6 +349,8 @@ TEST(Attention, CostCountsWhatIsSeen) {
   EXPECT_DOUBLE_EQ(flops(0), 4.0 * 1024 * (513.0 / 2) * 16);
   EXPECT_DOUBLE_EQ(flops(1), 4.0 * 1024 * 1 * 16);
   EXPECT_DOUBLE_EQ(flops(4096), flops(0));
+  EXPECT_DOUBLE_EQ(flops(0, 64), 4.0 * 1024 * (65.0 / 2) * 16);
+  EXPECT_DOUBLE_EQ(flops(0, 4096), 4.0 * 1024 * (1025.0 / 2) * 16);
 }
 
 void expect_rejected(const Shape& qkv, const Shape& cu_seqlens, const AttentionShape& shape, const char* message) {
