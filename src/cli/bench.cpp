@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +22,8 @@
 #include "machine/cpu/cpu_machine.h"
 #include "ops/all.h"
 #include "plan/calibrate.h"
+#include "plan/ceilings.h"
+#include "plan/op_times.h"
 #include "plan/profile_table.h"
 #include "train/units.h"
 #include "train/version.h"
@@ -89,7 +92,61 @@ void measure_machine(const Arguments& arguments) {
   print_out(profile_table(profile) + fmt::format("\n{}\n", out));
 }
 
-void bench(const Arguments& arguments) { measure_machine(arguments); }
+// A small model whose ops are timed when the overrides do not say otherwise.
+constexpr const char* kDefaultRun = R"(
+seq_len = 256
+micro_batch = 4
+max_steps = 1000
+learning_rate = 1e-4
+[model]
+vocab_size = 4096
+hidden_size = 256
+intermediate_size = 688
+num_hidden_layers = 1
+num_attention_heads = 4
+)";
+
+constexpr TimingEffort kEffort = {.least_steps = 10, .most_steps = 200, .seconds = 5};
+
+std::vector<std::string> op_names(const OpTable& ops) {
+  std::vector<std::string> names;
+  for (const OpDef& def : ops.rows()) names.emplace_back(def.kind);
+  std::ranges::sort(names);
+  return names;
+}
+
+void measure_op(const Arguments& arguments) {
+  const OpTable ops = all_ops();
+  if (ops.find(arguments.op) == nullptr) {
+    user_error("there is no op '{}'{}; centavo bench --list names them all", arguments.op,
+               did_you_mean(arguments.op, op_names(ops)));
+  }
+  const RunConfig config = parse_run_config_text(kDefaultRun, "bench.toml", arguments.overrides);
+  const int threads = CpuMachine::thread_count(arguments.threads > 0 ? arguments.threads : config.threads);
+  OpTimes times;
+  time_ops(ops, config, threads, memory_for_probes(), kEffort, times);
+  Profile profile;
+  profile.samples = times.samples();
+  profile.copy_bytes_per_second = measured_copy_rate(threads);
+  profile.product_flops = measured_product_rates(threads);
+  const std::string table = op_table_text(profile, arguments.op);
+  if (table.empty())
+    user_error("the training program of this run calls no {}; ask for another op or run", arguments.op);
+  print_out(table);
+}
+
+void list_ops() {
+  for (const std::string& name : op_names(all_ops())) print_out(name + "\n");
+}
+
+void bench(const Arguments& arguments) {
+  if (arguments.op.empty() && !arguments.overrides.empty()) {
+    user_error("'{}' says what an op is timed in; name the op with --op NAME", arguments.overrides[0]);
+  }
+  if (arguments.list) return list_ops();
+  if (!arguments.op.empty()) return measure_op(arguments);
+  measure_machine(arguments);
+}
 
 }  // namespace
 
@@ -99,6 +156,14 @@ Registered register_bench(CLI::App& app) {
   command->add_option("--out", arguments->out, "The profile's file; without it ~/.cache/centavo/profile.json");
   command->add_flag("--quick", arguments->quick, "Twenty seconds instead of minutes, for rougher predictions");
   command->add_option("--threads", arguments->threads, "Threads to compute with; 0: all the process may use");
+  command->add_option("--op", arguments->op, "Time this op alone, in a training step of the run that the keys describe")
+      ->excludes("--out")
+      ->excludes("--quick");
+  command->add_option("key=value", arguments->overrides,
+                      "With --op: keys of a run file, such as model.hidden_size=512 precision=bf16");
+  command->add_flag("--list", arguments->list, "List the names of the ops");
+  command->footer(
+      "Nothing else should compute meanwhile. The profile is what centavo predicts times on this machine from.");
   return {command, [arguments] { bench(*arguments); }};
 }
 

@@ -4,7 +4,6 @@
 #include "base/errors.h"
 #include "plan/ceilings.h"
 #include "plan/op_times.h"
-#include "train/throughput.h"
 
 namespace centavo {
 namespace {
@@ -18,8 +17,7 @@ int64_t disk_bytes_of(Ladder ladder) { return int64_t{ladder == Ladder::quick ? 
 
 void measure_ceilings(const Calibration& c, Profile& profile) {
   profile.copy_bytes_per_second = measured_copy_rate(c.threads);
-  profile.product_flops["f32"] = measured_peak_flops("fp32", c.threads);
-  profile.product_flops["bf16"] = measured_peak_flops("bf16", c.threads);
+  profile.product_flops = measured_product_rates(c.threads);
   const DiskRate disk = measured_disk_rate(c.disk_directory, disk_bytes_of(c.ladder));
   profile.disk_write_bytes_per_second = disk.write_bytes_per_second;
   profile.disk_read_bytes_per_second = disk.read_bytes_per_second;

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <vector>
 
+#include "train/throughput.h"
+
 namespace centavo {
 namespace {
 
@@ -37,6 +39,10 @@ double measured_copy_rate(int threads) {
     spent += seconds;
   }
   return 2.0 * kCopyBytes / best;
+}
+
+std::map<std::string, double> measured_product_rates(int threads) {
+  return {{"f32", measured_peak_flops("fp32", threads)}, {"bf16", measured_peak_flops("bf16", threads)}};
 }
 
 }  // namespace centavo

@@ -1,5 +1,7 @@
 #include "plan/profile_table.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <map>
 #include <vector>
@@ -68,6 +70,20 @@ std::string profile_table(const Profile& profile) {
                         row.shares[row.shares.size() / 2], row.shares.back());
   }
   return text;
+}
+
+std::string op_table_text(const Profile& profile, const std::string& kind) {
+  std::string rows;
+  for (const OpSample& sample : profile.samples) {
+    if (kind_of(sample.signature) != kind) continue;
+    const double share = share_of_floor(profile, sample);
+    rows += fmt::format("{:>12.1f}{:>12.1f}{:>8.2f}  {}  [{}]\n", 1e6 * sample.seconds, 1e6 * share * sample.seconds,
+                        share, sample.signature, fmt::join(sample.extents, " "));
+  }
+  if (rows.empty()) return rows;
+  return fmt::format("{:>12}{:>12}{:>8}  case, extents of its operands and attributes\n", "time, us", "floor, us",
+                     "share") +
+         rows;
 }
 
 }  // namespace centavo

@@ -13,4 +13,7 @@ double share_of_floor(const Profile& profile, const OpSample& sample);
 // Lines of text, one for each kind of op and the dtype it computes with.
 std::string profile_table(const Profile& profile);
 
+// One line a sample of the kind: its case, time, floor and share. Empty when there is none.
+std::string op_table_text(const Profile& profile, const std::string& kind);
+
 }  // namespace centavo

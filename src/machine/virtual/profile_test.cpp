@@ -81,7 +81,8 @@ TEST(Profile, BadFilesAreRefusedInOneSentence) {
   EXPECT_THAT(why_refused("{}"), HasSubstr("has no format"));
   EXPECT_THAT(why_refused(replaced(good, "\"format\": 1", "\"format\": 2")), HasSubstr("of another version"));
   EXPECT_THAT(why_refused(replaced(good, "\"machine\": ", "\"machina\": ")), HasSubstr("has no machine"));
-  EXPECT_THAT(why_refused(replaced(good, "\"threads\": 2", "\"threads\": \"2\"")), HasSubstr("has a threads that is no"));
+  EXPECT_THAT(why_refused(replaced(good, "\"threads\": 2", "\"threads\": \"2\"")),
+              HasSubstr("has a threads that is no"));
   EXPECT_THAT(why_refused(replaced(good, "1e-06", "0")), HasSubstr("sample 0 of"));
   EXPECT_THAT(why_refused(replaced(good, "[64,", "[-64,")), HasSubstr("an extent that is no size"));
   EXPECT_THROW(read_profile(path + ".absent"), UserError);
