@@ -24,7 +24,7 @@ struct TimingEffort {
 class OpTimes {
  public:
   void add(const OpCase& op, double seconds);
-  // Medians, ordered by signature and extents.
+  // The lower quartile of each case's calls, ordered by signature and extents.
   std::vector<OpSample> samples() const;
 
  private:

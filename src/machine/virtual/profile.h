@@ -41,7 +41,7 @@ struct OpSample {
   std::vector<int64_t> extents;
   double flops = 0;
   double bytes = 0;
-  double seconds = 0;  // median
+  double seconds = 0;  // of a call; the lower quartile of many
 };
 
 struct Profile {
