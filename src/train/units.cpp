@@ -39,6 +39,13 @@ std::string scaled(double value, double base, const std::array<const char*, 6>& 
   return significant(value, 3) + units[unit];
 }
 
+std::tm utc_parts(int64_t unix_seconds) {
+  const auto time = static_cast<std::time_t>(unix_seconds);
+  std::tm parts = {};
+  ::gmtime_r(&time, &parts);
+  return parts;
+}
+
 }  // namespace
 
 std::string grouped(int64_t value) {
@@ -94,10 +101,12 @@ std::string money_text(double dollars) {
 
 std::string date_text(int64_t unix_seconds) {
   if (unix_seconds < 0 || unix_seconds > kLastYear) return "?";
-  const auto time = static_cast<std::time_t>(unix_seconds);
-  std::tm parts = {};
-  ::gmtime_r(&time, &parts);
-  return fmt::format("{:%Y-%m-%d %H:%M} UTC", parts);
+  return fmt::format("{:%Y-%m-%d %H:%M} UTC", utc_parts(unix_seconds));
+}
+
+std::string iso_date_text(int64_t unix_seconds) {
+  if (unix_seconds < 0 || unix_seconds > kLastYear) return "?";
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", utc_parts(unix_seconds));
 }
 
 std::optional<int64_t> parse_bytes(std::string_view text) {

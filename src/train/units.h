@@ -1,5 +1,5 @@
-// Numbers as people read them, in English: three significant digits, units, separators. For pages and terminals, never
-// for files that programs read.
+// Numbers as people read them, in English: three significant digits, units, separators. For pages and terminals, not
+// for files that programs read, where nothing else is said.
 #pragma once
 
 #include <cstdint>
@@ -33,5 +33,8 @@ std::string money_text(double dollars);
 
 // "2026-01-31 12:05 UTC"
 std::string date_text(int64_t unix_seconds);
+
+// ISO 8601, for files that programs read: "2026-01-31T12:05:09Z"
+std::string iso_date_text(int64_t unix_seconds);
 
 }  // namespace centavo

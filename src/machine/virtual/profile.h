@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "program/op_table.h"
@@ -22,34 +23,40 @@ namespace centavo {
 
 // An op apart from its place in a program: two ops of one case cost the same.
 struct OpCase {
-  std::string signature;         // kind, dtypes of the operands, which are absent, bindings: "linear f32 f32 - > f32+"
+  // Kind, dtypes of the operands, which are absent ("-"), bindings, texts: "linear f32 f32 - - - > f32+".
+  std::string signature;
   std::vector<int64_t> extents;  // of the operands in order, then whole attributes that set the work (heads, chunk)
   Cost cost;
 };
 
 OpCase case_of(const OpTable& ops, const Program& program, const Op& op);
 
+// The program as it is when each micro-batch holds `documents` documents of equal length. A training program has room
+// for a document a token, and attention's work depends on how many there are: call this before case_of. For reading
+// costs only; the result is not to be run.
+Program with_documents(Program program, const OpTable& ops, int64_t documents);
+
 struct OpSample {
   std::string signature;
   std::vector<int64_t> extents;
   double flops = 0;
   double bytes = 0;
-  double seconds = 0;  // median
+  double seconds = 0;  // of a call; the lower quartile of many
 };
 
 struct Profile {
-  std::string machine;  // processor or card, as the system names it
+  std::string machine;   // processor or card, as the system names it
   std::string features;  // instruction sets that matter
   int threads = 1;
-  std::string commit;  // of the program that measured
-  std::string date;    // ISO 8601
-  double copy_bytes_per_second = 0;            // read + written
+  std::string commit;                           // of the program that measured
+  std::string date;                             // ISO 8601
+  double copy_bytes_per_second = 0;             // read + written
   std::map<std::string, double> product_flops;  // per second, by dtype of the operands
   double disk_read_bytes_per_second = 0;
   double disk_write_bytes_per_second = 0;
   std::vector<OpSample> samples;
 
-  // Seconds that no implementation can beat on this machine.
+  // The time of an op at the ceilings. Operands that lie in a cache may be moved faster.
   double floor_seconds(const OpCase& op) const;
 };
 
@@ -67,8 +74,12 @@ class OpCosts {
   const std::vector<std::string>& unknown() const { return unknown_; }
 
  private:
+  double floor_of(const OpCase& op) const;
+  double computed(const OpCase& op);
+
   Profile profile_;
-  std::multimap<std::string, size_t> by_signature_;
+  std::multimap<std::string, size_t> by_signature_;  // of profile_.samples
+  std::map<std::pair<std::string, std::vector<int64_t>>, double> known_;
   std::vector<std::string> unknown_;
 };
 

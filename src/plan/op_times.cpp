@@ -1,0 +1,152 @@
+#include "plan/op_times.h"
+
+#include <algorithm>
+#include <chrono>
+#include <unordered_map>
+
+#include "base/rng.h"
+#include "machine/cpu/cpu_machine.h"
+#include "model/initialize.h"
+#include "train/step_program.h"
+
+namespace centavo {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_between(Clock::time_point a, Clock::time_point b) {
+  return std::chrono::duration<double>(b - a).count();
+}
+
+// What else runs on a machine only adds time, so the faster calls say what the op takes; the very fastest had luck.
+constexpr double kQuantile = 0.25;
+
+double typical(std::vector<double> values) {
+  const auto at = values.begin() + static_cast<std::ptrdiff_t>(kQuantile * static_cast<double>(values.size()));
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
+
+Program probe_program(const OpTable& ops, const RunConfig& config, int threads, int64_t memory_bytes) {
+  Program program = training_program(ops, config, Worker(threads));
+  int64_t needed = 0;
+  for (const auto& [home, bytes] : program.arena_bytes) needed += bytes;
+  if (needed > memory_bytes) {
+    throw OutOfMemory(fmt::format("timing this model's ops needs {} bytes and there are {}; use a smaller micro_batch",
+                                  needed, memory_bytes));
+  }
+  return program;
+}
+
+// Fills every slot of a ring, or the one buffer.
+template <class T>
+void write_slots(CpuMachine& machine, const std::string& name, const std::vector<T>& values) {
+  const Buffer& buffer = machine.program().buffer(machine.program().find(name));
+  const int64_t slots = buffer.ring ? buffer.ring->slots : 1;
+  for (int64_t slot = 0; slot < slots; ++slot) machine.write(name, std::as_bytes(std::span(values)), slot);
+}
+
+std::vector<int32_t> random_tokens(int64_t count, int64_t vocab_size, uint64_t key) {
+  const RandomStream random{key, stream_of("tokens", 6)};
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    tokens[i] = static_cast<int32_t>(random.bits(i) % static_cast<uint32_t>(vocab_size));
+  }
+  return tokens;
+}
+
+// Each sequence is one document; the borders of absent documents stand at the end.
+std::vector<int32_t> borders(const RunConfig& config, int64_t count) {
+  std::vector<int32_t> cu_seqlens(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    cu_seqlens[static_cast<size_t>(i)] = static_cast<int32_t>(std::min(i, config.micro_batch) * config.seq_len);
+  }
+  return cu_seqlens;
+}
+
+void fill(CpuMachine& machine, const RunConfig& config) {
+  initialize_parameters(machine, config.model, 1);
+  const int64_t count = config.micro_batch * config.seq_len;
+  std::vector<int32_t> positions(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) positions[static_cast<size_t>(i)] = static_cast<int32_t>(i % config.seq_len);
+  write_slots(machine, "tokens", random_tokens(count, config.model.vocab_size, 1));
+  write_slots(machine, "targets", random_tokens(count, config.model.vocab_size, 2));
+  write_slots(machine, "positions", positions);
+  const Program& program = machine.program();
+  write_slots(machine, "cu_seqlens", borders(config, program.buffer(program.find("cu_seqlens")).elements()));
+  write_slots(machine, "lr", std::vector<float>{static_cast<float>(config.learning_rate)});
+  if (program.find("seed") != kNone) write_slots(machine, "seed", std::vector<int64_t>{1});
+}
+
+// The ops of a machine's program, each with its case and its times.
+class Stopwatch {
+ public:
+  Stopwatch(const OpTable& ops, CpuMachine& machine, int64_t documents) : machine_(machine) {
+    const Program& program = machine.program();
+    const Program described = with_documents(program, ops, documents);
+    for (const Section& section : program.sections) {
+      for (const Op& op : section.ops) {
+        rows_.emplace(&op, Row{case_of(ops, described, op), {}});
+      }
+    }
+  }
+
+  void step() {
+    Clock::time_point last = Clock::now();
+    machine_.step([&](int64_t, const Section&, const Op& op) {
+      const Clock::time_point now = Clock::now();
+      rows_.at(&op).seconds.push_back(seconds_between(last, now));
+      last = Clock::now();
+    });
+  }
+
+  void add_to(OpTimes& times) const {
+    for (const auto& [op, row] : rows_) {
+      for (const double seconds : row.seconds) times.add(row.op_case, seconds);
+    }
+  }
+
+ private:
+  struct Row {
+    OpCase op_case;
+    std::vector<double> seconds;
+  };
+  CpuMachine& machine_;
+  std::unordered_map<const Op*, Row> rows_;
+};
+
+}  // namespace
+
+void OpTimes::add(const OpCase& op, double seconds) {
+  Timed& timed = timed_[{op.signature, op.extents}];
+  timed.cost = op.cost;
+  timed.seconds.push_back(seconds);
+}
+
+std::vector<OpSample> OpTimes::samples() const {
+  std::vector<OpSample> all;
+  for (const auto& [key, timed] : timed_) {
+    all.push_back({.signature = key.first,
+                   .extents = key.second,
+                   .flops = timed.cost.flops,
+                   .bytes = timed.cost.bytes,
+                   .seconds = std::max(typical(timed.seconds), 1e-9)});
+  }
+  return all;
+}
+
+void time_ops(const OpTable& ops, const RunConfig& config, int threads, int64_t memory_bytes,
+              const TimingEffort& effort, OpTimes& times) {
+  CpuMachine machine(probe_program(ops, config, threads, memory_bytes), ops, {.threads = threads});
+  fill(machine, config);
+  machine.step();
+  Stopwatch watch(ops, machine, config.micro_batch);
+  const Clock::time_point start = Clock::now();
+  for (int64_t i = 0; i < effort.most_steps; ++i) {
+    if (i >= effort.least_steps && seconds_between(start, Clock::now()) > effort.seconds) break;
+    watch.step();
+  }
+  watch.add_to(times);
+}
+
+}  // namespace centavo
