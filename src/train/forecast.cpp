@@ -85,6 +85,7 @@ Forecast forecast(const OpTable& ops, const RunConfig& c, const Worker& worker, 
   f.kinds = kinds_of(f.spans, floors);
   f.busy = busy_by_lane(f.spans);
   f.step_tokens = c.micro_batch * c.grad_accum_steps * c.seq_len;
+  f.threads = worker.threads;
   const int64_t left = std::max<int64_t>(0, c.max_steps - steps_done);
   f.steps = {left, static_cast<double>(left) * f.step_seconds};
   f.validations = validations_of(ops, c, worker, costs, steps_done);

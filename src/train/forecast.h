@@ -43,6 +43,7 @@ struct Forecast {
   std::vector<KindForecast> kinds;       // the longest first; on one lane their seconds add up to the step's
   std::array<double, kLanes> busy = {};  // seconds of a step in which the lane works
   int64_t step_tokens = 0;               // over all ranks
+  int threads = 1;                       // of a rank
   Repeated steps;                        // from the step asked for to the end
   Repeated validations;
   Repeated checkpoints;  // no seconds when the disk is not known

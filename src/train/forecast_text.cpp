@@ -26,9 +26,23 @@ std::string counted(int64_t count, const char* what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
+// What is less than sure of measured costs, after the sentence that names them.
+std::string doubts(const Forecast& f, const CostSource& costs) {
+  std::string text;
+  if (costs.threads != f.threads) {
+    text += fmt::format("; this run computes with {}, measure again with `centavo bench --threads {}`",
+                        counted(f.threads, "thread"), f.threads);
+  }
+  if (const std::vector<std::string> unknown = costs.unknown(); !unknown.empty()) {
+    text += fmt::format("; not measured, guessed from the ceilings: {}", fmt::join(unknown, ", "));
+  }
+  return text;
+}
+
 std::string source_line(const Forecast& f, const CostSource& costs) {
   if (costs.kind == CostSource::Kind::measured) {
-    return fmt::format("costs      from the profile of {}, {}", costs.machine, counted(costs.threads, "thread"));
+    return fmt::format("costs      from the profile of {}, {}{}", costs.machine, counted(costs.threads, "thread"),
+                       doubts(f, costs));
   }
   return fmt::format(
       "costs      PRIOR, not measured: from cores, clock and instructions of {}, right within a factor of {:.0f} (a "

@@ -23,7 +23,7 @@ ordered_json arguments(const Span& span, const Cost& cost) {
   if (span.op->layer >= 0) args["layer"] = span.op->layer;
   args["section"] = span.section->name;
   args["call"] = span.call;
-  args["bytes"] = cost.bytes;
+  args["bytes"] = static_cast<int64_t>(cost.bytes);
   args["flops"] = cost.flops;
   return args;
 }
