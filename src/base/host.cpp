@@ -52,6 +52,13 @@ std::optional<int64_t> leading_integer(const std::string& text) {
   return value;
 }
 
+// 0 for what is no number.
+double leading_number(const std::string& text) {
+  double value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
 std::vector<std::string> words_of(const std::string& text) {
   std::istringstream stream(text);
   return {std::istream_iterator<std::string>(stream), {}};
@@ -134,6 +141,15 @@ int64_t kibibytes(const std::string& meminfo, const std::string& key) {
   return leading_integer(field(meminfo, key)).value_or(0) * 1024;
 }
 
+// The highest "cpu MHz" of all processors.
+double clock_of(const std::string& cpuinfo) {
+  double mhz = 0;
+  for (const std::string& line : lines_of(cpuinfo)) {
+    if (line.starts_with("cpu MHz")) mhz = std::max(mhz, leading_number(field(line, "cpu MHz")));
+  }
+  return mhz * 1e6;
+}
+
 }  // namespace
 
 const std::vector<std::string>& known_cpu_features() {
@@ -151,6 +167,7 @@ CpuFacts cpu_facts(const std::string& root) {
   for (const std::string& name : known_cpu_features()) {
     if (std::ranges::count(flags, name) > 0) facts.features.push_back(name);
   }
+  facts.clock_hz = clock_of(info);
   facts.online = sysconf(_SC_NPROCESSORS_ONLN);
   facts.usable = usable_processors();
   facts.quota = tightest<double>(root, "cpu", quota_in);

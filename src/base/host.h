@@ -15,6 +15,7 @@ namespace centavo {
 struct CpuFacts {
   std::string model;
   std::vector<std::string> features;  // of known_cpu_features(), as /proc/cpuinfo spells them
+  double clock_hz = 0;                // of the fastest processor at this moment
   int64_t online = 0;                 // logical processors
   int64_t usable = 0;                 // of those, what the process's affinity allows
   std::optional<double> quota;        // processors' worth of time a cgroup allows

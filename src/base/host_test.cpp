@@ -26,12 +26,14 @@ class Host : public ::testing::Test {
 
 TEST_F(Host, ReadsProcessorAndMemory) {
   put("/proc/cpuinfo",
-      "processor\t: 0\nmodel name\t: Fast Chip 9\nflags\t\t: fpu avx2 fma avx512f amx_tile avx2x\n\n"
-      "processor\t: 1\nmodel name\t: Slow Chip\nflags\t\t: fpu f16c\n");
+      "processor\t: 0\nmodel name\t: Fast Chip 9\ncpu MHz\t\t: 2100.5\nflags\t\t: fpu avx2 fma avx512f amx_tile "
+      "avx2x\n\n"
+      "processor\t: 1\nmodel name\t: Slow Chip\ncpu MHz\t\t: 2000.000\nflags\t\t: fpu f16c\n");
   put("/proc/meminfo", "MemTotal:       2048 kB\nMemFree:   1 kB\nMemAvailable:   1024 kB\n");
   const CpuFacts cpu = cpu_facts(root_);
   EXPECT_EQ(cpu.model, "Fast Chip 9");
   EXPECT_EQ(cpu.features, (std::vector<std::string>{"avx2", "fma", "avx512f", "amx_tile"}));
+  EXPECT_EQ(cpu.clock_hz, 2100.5e6);
   EXPECT_GE(cpu.usable, 1);
   EXPECT_LE(cpu.usable, cpu.online);
   EXPECT_EQ(cpu.quota, std::nullopt);

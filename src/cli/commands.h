@@ -17,6 +17,7 @@ Registered register_data(CLI::App& app);
 Registered register_train(CLI::App& app);
 Registered register_resume(CLI::App& app);
 Registered register_bench(CLI::App& app);
+Registered register_plan(CLI::App& app);
 Registered register_program(CLI::App& app);
 Registered register_report(CLI::App& app);
 Registered register_generate(CLI::App& app);

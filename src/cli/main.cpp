@@ -44,9 +44,10 @@ int main(int argc, char** argv) {
   CLI::App app("centavo trains language models for as little money as possible.", "centavo");
   app.require_subcommand(1);
   app.set_version_flag("--version", "centavo 0.1");
-  const std::vector<Registered> commands = {
-      register_train(app),  register_resume(app), register_data(app),   register_generate(app), register_eval(app),
-      register_export(app), register_report(app), register_doctor(app), register_bench(app),    register_program(app)};
+  const std::vector<Registered> commands = {register_train(app),    register_resume(app), register_data(app),
+                                            register_generate(app), register_eval(app),   register_export(app),
+                                            register_report(app),   register_doctor(app), register_bench(app),
+                                            register_plan(app),     register_program(app)};
   try {
     app.parse(argc, argv);
     for (const Registered& command : commands) {

@@ -1,5 +1,5 @@
-// centavo train RUN.toml [key=value …] [--ranks N …]
-// centavo resume DIR [max_steps=N] [memory=…] … [--ranks N …]
+// centavo train RUN.toml [key=value …] [--ranks N …] [--trace FILE]
+// centavo resume DIR [max_steps=N] [memory=…] … [--ranks N …] [--trace FILE]
 //
 // Both also run as ranks: mpirun -n N centavo train RUN.toml.
 
@@ -8,13 +8,16 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/files.h"
 #include "cli/commands.h"
 #include "cli/local_ranks.h"
+#include "cli/profile_place.h"
 #include "cli/rank_root.h"
 #include "cli/shell_words.h"
 #include "cli/stop_signals.h"
@@ -33,6 +36,8 @@ struct Arguments {
   bool resume = false;
   bool quiet = false;
   bool dry_run = false;
+  std::string trace;
+  int64_t trace_step = TrainOptions().trace_step;
   LocalRanks local;
 };
 
@@ -48,7 +53,37 @@ TrainOptions options_of(const Arguments& arguments, Start start, const Communica
   options.log = arguments.quiet || communicator.rank() > 0 ? nullptr : stdout;
   options.progress = progress_kind(arguments, communicator);
   options.stop = stop_requested;
+  options.trace = arguments.trace;
+  options.trace_step = arguments.trace_step;
   return options;
+}
+
+// The words for a trace, as they were given.
+std::vector<std::string> trace_words(const Arguments& arguments) {
+  if (arguments.trace.empty()) return {};
+  return {"--trace", arguments.trace, "--trace-step", std::to_string(arguments.trace_step)};
+}
+
+void require_trace_directory(const Arguments& arguments) {
+  const std::string directory = parent_directory(arguments.trace);
+  if (arguments.trace.empty() || std::filesystem::is_directory(directory)) return;
+  user_error("--trace {}: there is no directory {}; make it or name another file", arguments.trace, directory);
+}
+
+// Lets the run be predicted where this machine has a profile. `costs` keeps what `options` then points to. A profile
+// that is damaged stops no run.
+void predict(const OpTable& ops, std::optional<MachineCosts>& costs, TrainOptions& options) {
+  const std::string file = profile_place();
+  if (file.empty() || !std::filesystem::exists(file)) {
+    options.why_unpredicted = "nothing, this machine has not been measured; `centavo bench` does it";
+    return;
+  }
+  try {
+    costs.emplace(measured_costs(ops, file));
+    options.costs = &costs->source;
+  } catch (const std::runtime_error& error) {
+    options.why_unpredicted = fmt::format("nothing, {}", error.what());
+  }
 }
 
 // The words of a command without those of the ranks: the record of a run, and what each rank is started with.
@@ -56,6 +91,8 @@ std::vector<std::string> words_of(const std::string& command, const Arguments& a
   std::vector<std::string> words = {command, arguments.path};
   words.insert(words.end(), arguments.overrides.begin(), arguments.overrides.end());
   if (arguments.resume) words.emplace_back("--resume");
+  const std::vector<std::string> trace = trace_words(arguments);
+  words.insert(words.end(), trace.begin(), trace.end());
   return words;
 }
 
@@ -68,12 +105,15 @@ std::string typed(const std::string& command, const Arguments& arguments, int64_
 
 // As the parent of local ranks, or as one rank.
 void run(const std::string& command, const Arguments& arguments, const RunConfig& config, Start start) {
+  require_trace_directory(arguments);
   if (starts_ranks(arguments.local)) {
     std::vector<std::string> words = words_of(command, arguments);
     if (arguments.quiet) words.emplace_back("--quiet");
     const bool fresh = start == Start::fresh;
+    const std::vector<std::string> trace = trace_words(arguments);
     std::vector<std::string> again = fresh ? std::vector<std::string>{"resume", config.out} : words;
     if (fresh && arguments.quiet) again.emplace_back("--quiet");
+    if (fresh) again.insert(again.end(), trace.begin(), trace.end());
     start_ranks(arguments.local, config.out, words, again);
     return;
   }
@@ -83,6 +123,8 @@ void run(const std::string& command, const Arguments& arguments, const RunConfig
     options.world = &communicator;
     options.status = &status;
     const OpTable ops = all_ops();
+    std::optional<MachineCosts> costs;
+    if (communicator.rank() == 0) predict(ops, costs, options);
     Trainer trainer(ops, config, options);
     catch_stop_signals();  // until here nothing is lost by ending at once
     status.state(RankState::training);
@@ -119,6 +161,17 @@ void resume(const Arguments& arguments) {
   run("resume", arguments, parse_run_config(path, overrides), Start::resume_or_fresh);
 }
 
+void add_trace_options(CLI::App& command, Arguments& arguments) {
+  command
+      .add_option("--trace", arguments.trace,
+                  "Write the timeline of one step, for ui.perfetto.dev; of several ranks each writes its own")
+      ->type_name("FILE");
+  command.add_option("--trace-step", arguments.trace_step, "Which step, from 1 at this start")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
 }  // namespace
 
 Registered register_train(CLI::App& app) {
@@ -129,6 +182,7 @@ Registered register_train(CLI::App& app) {
   command->add_flag("--resume", arguments->resume, "Continue from the newest checkpoint in the run's directory");
   command->add_flag("--dry-run", arguments->dry_run, "Print the plan (model, step, memory, data) and write nothing");
   command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
+  add_trace_options(*command, *arguments);
   add_rank_options(*command, arguments->local);
   command->footer(
       "Ctrl-C (also SIGTERM, SIGHUP) ends the run after its step with everything saved; centavo resume goes on.\n\n"
@@ -145,6 +199,7 @@ Registered register_resume(CLI::App& app) {
                       fmt::format("Another end, or how the rest is computed: {}; all else stays as it was",
                                   fmt::join(keys_free_on_resume(), ", ")));
   command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
+  add_trace_options(*command, *arguments);
   add_rank_options(*command, arguments->local);
   return {command, [arguments] { resume(*arguments); }};
 }

@@ -74,9 +74,14 @@ void require_work_for(const RunConfig& config, int64_t ranks) {
              config.grad_accum_steps, ranks, ranks, config.grad_accum_steps);
 }
 
+Worker worker_here(const RunConfig& config, int64_t ranks) {
+  const int64_t sharing = config.threads > 0 ? 1 : ranks;
+  const auto threads = std::max<int64_t>(1, CpuMachine::thread_count(config.threads) / sharing);
+  return Worker(static_cast<int>(threads), Mesh{1, ranks}, 0);
+}
+
 std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c, int64_t ranks) {
-  const int threads = std::max(1, CpuMachine::thread_count(c.threads) / (c.threads > 0 ? 1 : static_cast<int>(ranks)));
-  const Worker worker(threads, Mesh{1, ranks}, 0);
+  const Worker worker = worker_here(c, ranks);
   require_exportable(c.model);
   require_work_for(c, ranks);
   const Techniques techniques = fit(ops, c, worker);

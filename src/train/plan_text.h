@@ -17,6 +17,9 @@ int64_t parameter_count(const Program& program);
 // The model, the step and the memory by region; a line each.
 std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, const Worker& worker);
 
+// One of several ranks that share this computer's cores.
+Worker worker_here(const RunConfig& config, int64_t ranks);
+
 // Builds and verifies the programs, checks that they fit into memory, and returns the plan with the data and the work
 // of a step. Throws what a run would throw before it starts, but for what only the reading of the text tells.
 // With several ranks the plan is that of each of them, on this computer.

@@ -53,7 +53,7 @@ StepMetrics Trainer::train_step() {
   const auto lr = static_cast<float>(learning_rate_at(schedule, steps_done_));
   const int64_t slot = steps_done_ % kStepSlots;
   machine_->write("lr", std::as_bytes(std::span<const float>(&lr, 1)), slot);
-  machine_->step();
+  machine_->step(sampler_ ? sampler_->observer(machine_->program()) : OpObserver());
 
   float metrics[4];
   machine_->read("metrics", std::as_writable_bytes(std::span(metrics)), slot);
@@ -119,6 +119,7 @@ void Trainer::announce() {
   if (!table.empty()) progress_.line("techniques" + table);
   progress_.line(fmt::format("data       {}", data_line(*corpus_)));
   if (steps_done_ > 0) progress_.line(fmt::format("resume     after step {}", steps_done_));
+  announce_forecast();
 }
 
 void Trainer::open_log() {
@@ -153,6 +154,7 @@ Trainer::Outcome Trainer::run() {
 
 // The checkpoint comes first: what is measured behind it can be measured again by resuming.
 void Trainer::train() {
+  sampler_.emplace(sampling(), config_.max_steps - steps_done_);
   bool stopped = stop_agreed();
   while (!is_last() && !stopped) {
     const double start = steady_seconds();
@@ -161,6 +163,8 @@ void Trainer::train() {
     world_.set_deadline(kAloneDeadline);
     const double seconds = steady_seconds() - start;
     longest_step_ = std::max(longest_step_, seconds);
+    sampler_->step_ended(seconds);
+    trace_if_due();
     if (leads()) run_log_->step(steps_done_, seconds, metrics.loss, metrics.learning_rate, metrics.grad_norm);
     if (is_last()) {
       save();
@@ -171,6 +175,7 @@ void Trainer::train() {
     stopped = stop_agreed();
   }
   if (!is_saved()) save();
+  compare_forecast();
 }
 
 // Where one rank has been told to stop, all do.

@@ -7,6 +7,10 @@
 //   OUT/metrics.jsonl, OUT/events.out.tfevents.*, OUT/report.html
 //   OUT/model/           the trained model as others load it (model/hf/model_directory.h)
 //
+// Given the costs of a machine, it says before the first step what the run will take, and at its end what steps took
+// beside it (train/forecast_text.h). Given a file for it, each rank writes the timeline of one of its steps
+// (machine/virtual/trace.h); a timeline that cannot be written is passed over with a warning.
+//
 // On several ranks each rank has a trainer of its own, and all do the same things in the same order. They share out the
 // micro-batches of a step, the batches of a validation and the parts of a checkpoint; rank 0 alone holds OUT, prepares
 // data and writes what people read. Before the first step ranks compare program, configuration and data, at each
@@ -32,10 +36,12 @@
 #include "machine/comm/self.h"
 #include "machine/cpu/cpu_machine.h"
 #include "train/checkpoint_files.h"
+#include "train/forecast.h"
 #include "train/rank_status.h"
 #include "train/run_config.h"
 #include "train/run_log.h"
 #include "train/step_program.h"
+#include "train/step_sampler.h"
 #include "train/token_feed.h"
 
 namespace centavo {
@@ -53,6 +59,10 @@ struct TrainOptions {
   std::string command = {};                           // as typed, for the record
   Communicator* world = nullptr;                      // the ranks of the run; null: this process is all of it
   RankStatus* status = nullptr;                       // told what this rank does; null: nobody looks
+  const CostSource* costs = nullptr;                  // predict the run, and compare; null: nothing is predicted
+  std::string why_unpredicted = {};                   // said where `costs` is missing; empty: nothing
+  std::string trace = {};                             // where a step's timeline goes; empty: nowhere
+  int64_t trace_step = 5;                             // of this start, from 1; see StepSampler
 };
 
 struct StepMetrics {
@@ -115,7 +125,11 @@ class Trainer {
   bool resumes() const { return options_.start != TrainOptions::Start::fresh; }
   bool is_last() const { return steps_done_ == config_.max_steps; }
   bool validates() const { return evaluator_ != nullptr && feed_->validation_windows() > 0; }
+  StepSampler::Wish sampling() const;
   void announce();
+  void announce_forecast();
+  void compare_forecast();
+  void trace_if_due();
   void open_log();
   int64_t validation_windows_due() const;
   bool sample_due() const;
@@ -148,6 +162,8 @@ class Trainer {
   std::unique_ptr<CpuMachine> evaluator_;
   std::optional<TokenFeed> feed_;
   std::unique_ptr<RunLog> run_log_;
+  std::optional<StepSampler> sampler_;
+  std::optional<Forecast> forecast_;
   int64_t steps_done_ = 0;
   double longest_step_ = 0;  // seconds
 };

@@ -7,10 +7,13 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "machine/comm/threads.h"
+#include "tests/support/costs.h"
 #include "tests/support/models.h"
 #include "train/metrics_log.h"
 
@@ -18,6 +21,7 @@ namespace centavo::testing {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -232,6 +236,63 @@ TEST(Trainer, SamplesCannotWriteToTheTerminal) {
   const Printed printed;
   Trainer(test_ops(), config, {.log = printed.file()}).run();
   EXPECT_THAT(printed.text(), HasSubstr("sample     a\\xc2\\x9b31m"));
+}
+
+std::vector<double> losses_of(const RunConfig& config) {
+  std::vector<double> losses;
+  for (const StepRecord& step : metrics_of(config).steps) losses.push_back(step.loss);
+  return losses;
+}
+
+TEST(Trainer, PredictsAndComparesAndChangesNoBit) {
+  const RunConfig plain = micro_run(fresh_directory("plain"));
+  train(plain, Start::fresh);
+  const RunConfig config = micro_run(fresh_directory("compared"));
+  const CostSource costs = costs_by_bytes();
+  const Printed printed;
+  const std::string trace = config.out + ".json";
+  Trainer(test_ops(), config, {.log = printed.file(), .costs = &costs, .trace = trace, .trace_step = 7}).run();
+  EXPECT_EQ(losses_of(config), losses_of(plain));
+  const std::string text = printed.text();
+  EXPECT_THAT(text, HasSubstr("costs      from the profile of Test Machine"));
+  EXPECT_LT(text.find("predicted  "), text.find("measured   op"));
+  EXPECT_THAT(text, HasSubstr("trace      step 7 in " + trace));
+  EXPECT_GT(nlohmann::json::parse(read_file(trace))["traceEvents"].size(), 50U);
+}
+
+TEST(Trainer, SaysWhyItPredictsNothing) {
+  const RunConfig config = micro_run(fresh_directory("unpredicted"));
+  const Printed printed;
+  Trainer(test_ops(), config, {.log = printed.file(), .why_unpredicted = "nothing, not measured"}).run();
+  EXPECT_THAT(printed.text(), HasSubstr("predicted  nothing, not measured\n"));
+  EXPECT_THAT(printed.text(), Not(HasSubstr("measured   op")));
+}
+
+TEST(Trainer, AResumePredictsTheRest) {
+  const RunConfig config = micro_run(fresh_directory("rest"));
+  train(config, Start::fresh, stop_after(2));
+  const CostSource costs = costs_by_bytes();
+  const Printed printed;
+  Trainer(test_ops(), config, {.start = Start::resume, .log = printed.file(), .costs = &costs}).run();
+  EXPECT_THAT(printed.text(), AllOf(HasSubstr("run        6 steps in"), HasSubstr("measured   op")));
+}
+
+TEST(Trainer, ATraceThatCannotBeWrittenStopsNothing) {
+  const RunConfig config = micro_run(fresh_directory("no trace"));
+  const Printed printed;
+  Trainer(test_ops(), config, {.log = printed.file(), .trace = config.out + "/none/step.json"}).run();
+  EXPECT_THAT(printed.text(), HasSubstr("warning    the trace could not be written: "));
+  EXPECT_EQ(losses_of(config).size(), 8U);
+}
+
+TEST(Trainer, EveryRankWritesItsTrace) {
+  const RunConfig config = micro_run(fresh_directory("traces"), {"grad_accum_steps=2", "threads=1"});
+  const std::string trace = config.out + ".d.json";
+  ThreadWorld(2).run([&](Communicator& rank) { Trainer(test_ops(), config, {.world = &rank, .trace = trace}).run(); });
+  for (int rank = 0; rank < 2; ++rank) {
+    const auto json = nlohmann::json::parse(read_file(fmt::format("{}.d.rank-{:05}.json", config.out, rank)));
+    EXPECT_EQ(json["traceEvents"].back()["pid"], rank);
+  }
 }
 
 // A data directory of bytes, 256 tokens, for a model of more.

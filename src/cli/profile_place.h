@@ -1,0 +1,31 @@
+// Where the profile of this machine lies, and the costs that come from it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "machine/virtual/cost_source.h"
+#include "program/op_table.h"
+
+namespace centavo {
+
+// The value of an environment variable, or null.
+using Variables = std::function<const char*(const char*)>;
+
+// centavo/profile.json in XDG_CACHE_HOME, else in ~/.cache; empty where neither has a value.
+std::string profile_place(const Variables& variable);
+std::string profile_place();  // of this process's environment
+
+struct MachineCosts {
+  std::unique_ptr<OpCosts> costs;
+  CostSource source;
+  std::string file;  // empty with a prior
+};
+
+// Those of the profile in `file`; errors are those of read_profile. `ops` must outlive the costs.
+MachineCosts measured_costs(const OpTable& ops, const std::string& file);
+// From what the system says of this machine.
+MachineCosts prior_costs(const OpTable& ops, int threads);
+
+}  // namespace centavo

@@ -1,0 +1,41 @@
+#include "machine/virtual/cost_source.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/models.h"
+#include "tests/support/programs_by_hand.h"
+
+namespace centavo::testing {
+namespace {
+
+TEST(PriorProfile, FollowsThreadsClockAndInstructions) {
+  CpuFacts cpu;
+  cpu.model = "Chip";
+  cpu.features = {"avx2", "fma"};
+  cpu.clock_hz = 2e9;
+  const Profile narrow = prior_profile(cpu, 2);
+  EXPECT_EQ(narrow.machine, "Chip");
+  EXPECT_EQ(narrow.threads, 2);
+  EXPECT_EQ(narrow.product_flops.at("f32"), 2 * 2e9 * 32);
+  EXPECT_EQ(narrow.product_flops.at("f64"), 2 * 2e9 * 16);
+  EXPECT_EQ(narrow.product_flops.at("bf16"), 2 * 2e9 * 32);
+  EXPECT_EQ(narrow.copy_bytes_per_second, 16e9);
+  cpu.features = {"avx512f", "avx512_bf16"};
+  EXPECT_EQ(prior_profile(cpu, 64).product_flops.at("bf16"), 64 * 2e9 * 128);
+  EXPECT_EQ(prior_profile(cpu, 64).copy_bytes_per_second, 40e9);
+  EXPECT_EQ(prior_profile({}, 1).product_flops.at("f32"), 2.5e9 * 8);
+}
+
+TEST(CostSource, ReadsTheProfile) {
+  const Program program = program_by_hand("section only\n  %1 b = add(a, a)\nstep only\n");
+  const OpView view(program, program.sections[0].ops[0]);
+  Profile profile = prior_profile({}, 1);
+  OpCosts costs(profile);
+  const CostSource source = cost_source(test_ops(), costs, CostSource::Kind::prior);
+  EXPECT_EQ(source.floor_seconds(view), 48 / 8e9);
+  EXPECT_GE(source.seconds(view), source.floor_seconds(view));
+  EXPECT_EQ(source.unknown().size(), 1U);
+}
+
+}  // namespace
+}  // namespace centavo::testing

@@ -1,0 +1,94 @@
+#include "machine/virtual/virtual_machine.h"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <unordered_map>
+
+namespace centavo {
+namespace {
+
+// A section's ops with what a call of it needs to know: costs, and edges as places in the section.
+struct Timed {
+  const Section* section;
+  std::vector<double> seconds;
+  std::vector<std::vector<size_t>> after;
+};
+
+Timed timed(const Program& program, const Section& section, const OpSeconds& seconds) {
+  Timed result{&section, {}, {}};
+  std::unordered_map<int32_t, size_t> place;
+  for (const Op& op : section.ops) {
+    std::vector<size_t> after;
+    for (const int32_t id : op.after) {
+      const auto it = place.find(id);
+      CHECK(it != place.end(), "%{} of section {} waits for %{}, which does not stand above it", op.id, section.name,
+            id);
+      after.push_back(it->second);
+    }
+    place[op.id] = result.after.size();
+    result.after.push_back(std::move(after));
+    result.seconds.push_back(seconds(OpView(program, op)));
+  }
+  return result;
+}
+
+// One call, which starts at `start`; returns when it ends on every lane.
+double walk_call(const Timed& timed, LaneModel model, int64_t call, double start, std::vector<Span>& spans) {
+  const size_t first = spans.size();
+  std::array<double, kLanes> free;
+  free.fill(start);
+  for (size_t i = 0; i < timed.section->ops.size(); ++i) {
+    const Op& op = timed.section->ops[i];
+    double& lane = free[model == LaneModel::one_lane ? 0 : static_cast<size_t>(op.lane)];
+    double begin = lane;
+    for (const size_t before : timed.after[i]) begin = std::max(begin, spans[first + before].end);
+    lane = begin + timed.seconds[i];
+    spans.push_back({call, timed.section, &op, begin, lane});
+  }
+  return *std::ranges::max_element(free);
+}
+
+}  // namespace
+
+std::vector<Span> walk(const Program& program, LaneModel model, const OpSeconds& seconds) {
+  std::map<std::string_view, Timed> sections;
+  for (const Section& section : program.sections) sections.emplace(section.name, timed(program, section, seconds));
+  std::vector<Span> spans;
+  int64_t index = 0;
+  double now = 0;
+  for (const Call& call : program.step) {
+    const auto it = sections.find(call.section);
+    CHECK(it != sections.end(), "the step calls section {}, which is not there", call.section);
+    for (int64_t i = 0; i < call.times; ++i) now = walk_call(it->second, model, index++, now, spans);
+  }
+  return spans;
+}
+
+double end_of(const std::vector<Span>& spans) {
+  double end = 0;
+  for (const Span& span : spans) end = std::max(end, span.end);
+  return end;
+}
+
+std::array<double, kLanes> busy_by_lane(const std::vector<Span>& spans) {
+  std::array<double, kLanes> busy = {};
+  for (const Span& span : spans) busy[static_cast<size_t>(span.op->lane)] += span.seconds();
+  return busy;
+}
+
+std::vector<KindTime> by_kind(const std::vector<Span>& spans) {
+  std::map<std::string_view, KindTime> kinds;
+  for (const Span& span : spans) {
+    KindTime& kind = kinds[span.op->kind];
+    kind.kind = span.op->kind;
+    ++kind.calls;
+    kind.seconds += span.seconds();
+  }
+  std::vector<KindTime> result;
+  for (const auto& [name, kind] : kinds) result.push_back(kind);
+  std::ranges::stable_sort(result, std::ranges::greater(), &KindTime::seconds);
+  return result;
+}
+
+}  // namespace centavo
