@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 namespace centavo {
@@ -30,12 +31,13 @@ void parallel_for(int64_t n, int64_t grain, const F& f) {
   });
 }
 
-// f(i) for every i in [0, n), handed out one by one; use where costs differ widely (causal attention) and
-// each item writes only what it owns.
+// f(i) for every i in [0, n), handed out one by one, in order; use where costs differ widely (causal attention) and
+// each item writes only what it owns. An item may wait for earlier ones: these have been begun.
 template <class F>
 void parallel_items(int64_t n, const F& f) {
-#pragma omp parallel for schedule(dynamic, 1) if (n > 1)
-  for (int64_t i = 0; i < n; ++i) f(i);
+  std::atomic<int64_t> next{0};
+#pragma omp parallel if (n > 1)
+  for (int64_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) f(i);
 }
 
 }  // namespace centavo

@@ -169,6 +169,7 @@ OpDef attention_grad_def() {
           .attributes = attributes(),
           .shapes = grad_shapes,
           .cost = grad_cost,
+          .cpu_workspace_bytes = attention_grad_cpu_workspace,
           .cpu = attention_grad_cpu};
 }
 

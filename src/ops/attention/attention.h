@@ -22,15 +22,22 @@
 //   dq_i = sum_j ds[i, j] k_j / sqrt(D);  dk_j = sum_i ds[i, j] q_i / sqrt(D);  dv_j = sum_i p[i, j] dy_i
 // dk and dv are summed over the H / K heads of a group, token by token, in order.
 //
-// Memory: no workspace; tiles of fixed size on the stack, so nothing grows with N beyond the operands. D <= 256.
-// Aliasing: only the caches, as said. Deterministic: a tile of queries, or of keys, belongs to one thread and its
-// sums run in a fixed order; the number of threads changes no bit.
+// Memory: tiles of fixed size on the stack; the backward has a workspace of a few numbers for each query and, unless T
+// is its own accumulator, of the sums of dq. D <= 256.
+//
+// Aliasing: only the caches, as said.
+//
+// Deterministic: a tile of queries (backward: of keys) belongs to one thread and its sums run in a fixed order; tiles
+// of keys add to dq in their order. The number of threads changes no bit.
+//
 // Error, with u the roundoff of T's accumulator, n the keys seen and e = (D + 4) u max sum_d |q_d k_d| / sqrt(D) the
 // error of a score: |y - exact| <= (2 e + (n + 8) u) max |v| plus one rounding to T; |lse - exact| <= e + (n + 8) u.
 // A NaN or infinity may reach every token of its document.
-// Cost: that of documents of max_seqlen tokens each, the most there can be to do; FLOPs of what is masked are not
-// counted. Source: Dao et al., "FlashAttention", 2022; Rabe and Staats, "Self-attention does not need O(n^2) memory",
-// 2021; Ainslie et al., "GQA", 2023.
+//
+// Cost: that of documents of max_seqlen tokens each, the most there can be to do; what is masked is not counted.
+//
+// Source: Dao et al., "FlashAttention", 2022; Rabe and Staats, "Self-attention does not need O(n^2) memory", 2021;
+// Ainslie et al., "GQA", 2023.
 #pragma once
 
 #include <string>
@@ -64,5 +71,6 @@ OpDef attention_grad_def();
 
 CpuKernel attention_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel attention_grad_cpu(const OpView& view, const CpuTraits& traits);
+int64_t attention_grad_cpu_workspace(const OpView& view, const CpuTraits& traits);
 
 }  // namespace centavo

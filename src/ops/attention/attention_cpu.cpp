@@ -9,6 +9,8 @@ using namespace flash;
 
 namespace {
 
+enum class Mask : uint8_t { none, some };
+
 constexpr int64_t kTokensPerThread = 16;
 
 // Keys and values of one document and key/value head: key j at k + j * stride.
@@ -57,45 +59,52 @@ struct Tiles {
   alignas(64) A s[kTile * kTile];
   alignas(64) A peak[kTile];
   alignas(64) A sum[kTile];
+  alignas(64) A shrink[kTile];
   Seen seen;
 };
 
+// One key, one vector of rows.
 template <class A>
-void hide_unseen(const Seen& seen, int64_t begin, int64_t keys, int64_t lanes, A* s) {
-  for (int64_t j = 0; j < keys; ++j) {
-    const int32_t key = static_cast<int32_t>(begin + j);
-    for (int64_t r = 0; r < lanes; ++r) {
-      const bool sees = (key >= seen.first[r]) & (key <= seen.last[r]);
-      s[j * kTile + r] = blend(sees, s[j * kTile + r], kUnseen<A>);
-    }
+void hide_unseen(const Seen& seen, int64_t key, int64_t row, A* s) {
+  for (int64_t r = 0; r < kVectorLanes<A>; ++r) {
+    const bool sees = (key >= seen.first[row + r]) & (key <= seen.last[row + r]);
+    s[r] = blend(sees, s[r], kUnseen<A>);
   }
 }
 
-// s becomes exp(s - peak) for the new peak; what was summed under the old one is scaled by exp(old - new).
+// One vector of rows: s becomes exp(s - peak) for the new peak, shrink what scales the sums under the old one.
 template <class A>
-void advance_softmax(int64_t keys, int64_t lanes, int64_t rows, int64_t columns, Tiles<A>& t) {
-  alignas(64) A peak[kTile];
-  alignas(64) A shrink[kTile];
-  std::copy(t.peak, t.peak + lanes, peak);
+void advance_softmax(const Meeting& at, int64_t row, Mask mask, Tiles<A>& t) {
+  constexpr int64_t lanes = kVectorLanes<A>;
+  const int64_t keys = at.keys_before(row + lanes);
+  alignas(64) A peak[lanes];
+  alignas(64) A sum[lanes];
+  std::copy_n(t.peak + row, lanes, peak);
   for (int64_t j = 0; j < keys; ++j) {
-    const A* s = t.s + j * kTile;
+    A* s = t.s + j * kTile + row;
+    if (mask == Mask::some) hide_unseen(t.seen, at.begin + j, row, s);
     for (int64_t r = 0; r < lanes; ++r) peak[r] = s[r] > peak[r] ? s[r] : peak[r];
   }
   for (int64_t r = 0; r < lanes; ++r) {
-    shrink[r] = exp_fast(t.peak[r] - peak[r]);
-    t.peak[r] = peak[r];
-    t.sum[r] *= shrink[r];
+    t.shrink[row + r] = exp_fast(t.peak[row + r] - peak[r]);
+    sum[r] = t.sum[row + r] * t.shrink[row + r];
   }
   for (int64_t j = 0; j < keys; ++j) {
-    A* s = t.s + j * kTile;
+    A* s = t.s + j * kTile + row;
     for (int64_t r = 0; r < lanes; ++r) {
       s[r] = exp_fast(s[r] - peak[r]);
-      t.sum[r] += s[r];
+      sum[r] += s[r];
     }
   }
+  std::copy_n(peak, lanes, t.peak + row);
+  std::copy_n(sum, lanes, t.sum + row);
+}
+
+template <class A>
+void shrink_output(int64_t rows, int64_t columns, Tiles<A>& t) {
   for (int64_t r = 0; r < rows; ++r) {
-    if (shrink[r] == A(1)) continue;
-    for (int64_t c = 0; c < columns; ++c) t.o[r * columns + c] *= shrink[r];
+    if (t.shrink[r] == A(1)) continue;
+    for (int64_t c = 0; c < columns; ++c) t.o[r * columns + c] *= t.shrink[r];
   }
 }
 
@@ -121,12 +130,33 @@ void write_rows(const Forward<T>& f, const RowTile& tile, int64_t columns, const
   }
 }
 
+// What the keys of one tile add to the rows'.
+template <class T>
+void add_keys(const Forward<T>& f, const Keys<T>& keys, const Meeting& at, Tiles<Accumulator<T>>& t) {
+  using A = Accumulator<T>;
+  const int64_t size = f.sizes.head_size;
+  const int64_t columns = round_up(size, kVectorLanes<A>);
+  const int64_t lanes = round_up(at.rows.rows, kVectorLanes<A>);
+  load_rows<T>(
+      at.count, size, A(1), [&](int64_t j) { return keys.k + (at.begin + j) * keys.stride; }, Strided<A>{t.k, columns});
+  load_rows<T>(
+      at.count, size, A(1), [&](int64_t j) { return keys.v + (at.begin + j) * keys.stride; }, Strided<A>{t.v, columns});
+  tile_product<Bind::write, A>(at.count, {t.k, columns}, {t.q, kTile}, {t.s, kTile}, [&](int64_t j) {
+    return Part{.columns = {round_down(at.first_row(j), kVectorLanes<A>), lanes}, .k = {0, size}};
+  });
+  const Mask mask = sees_all(t.seen, at.rows.rows, at.begin, at.begin + at.count) ? Mask::none : Mask::some;
+  for (int64_t r = 0; r < lanes; r += kVectorLanes<A>) advance_softmax(at, r, mask, t);
+  shrink_output(at.rows.rows, columns, t);
+  tile_product<Bind::add, A>(at.rows.rows, {t.s, 1, kTile}, {t.v, columns}, {t.o, columns}, [&](int64_t r) {
+    return Part{.columns = {0, columns}, .k = {0, at.keys_before(r + kBlockRows)}};
+  });
+}
+
 template <class T>
 void forward_tile(const Forward<T>& f, const RowTile& tile) {
   using A = Accumulator<T>;
   const int64_t size = f.sizes.head_size;
   const int64_t columns = round_up(size, kVectorLanes<A>);
-  const int64_t lanes = round_up(tile.rows, kVectorLanes<A>);
   const Keys<T> keys = f.keys(tile.document, tile.kv);
   Tiles<A> t;
   reset(tile.rows, columns, t);
@@ -136,15 +166,7 @@ void forward_tile(const Forward<T>& f, const RowTile& tile) {
       [&](int64_t r) { return f.qkv + tile.token(r) * f.sizes.qkv_row() + tile.head(r) * size; }, t.q);
   const int64_t end = t.seen.last[tile.rows - 1] + 1;
   for (int64_t begin = t.seen.first[0]; begin < end; begin += kTile) {
-    const int64_t count = std::min(kTile, end - begin);
-    load_rows<T>(
-        count, size, A(1), [&](int64_t j) { return keys.k + (begin + j) * keys.stride; }, Strided<A>{t.k, columns});
-    load_rows<T>(
-        count, size, A(1), [&](int64_t j) { return keys.v + (begin + j) * keys.stride; }, Strided<A>{t.v, columns});
-    tile_product<Bind::write, A>({count, lanes, size}, {t.k, columns}, {t.q, kTile}, {t.s, kTile});
-    if (!sees_all(t.seen, tile.rows, begin, begin + count)) hide_unseen(t.seen, begin, count, lanes, t.s);
-    advance_softmax(count, lanes, tile.rows, columns, t);
-    tile_product<Bind::add, A>({tile.rows, columns, count}, {t.s, 1, kTile}, {t.v, columns}, {t.o, columns});
+    add_keys(f, keys, Meeting{tile, keys.position, begin, std::min(kTile, end - begin)}, t);
   }
   write_rows(f, tile, columns, t);
 }

@@ -1,5 +1,8 @@
-// Two sweeps over the scores, each computing them again: one gathers dq by row tiles, one dk and dv by key tiles. No
-// sum crosses a work item, so nothing is accumulated in memory and the order of every sum is fixed.
+// One sweep over the scores, computed again, by key tiles: dk and dv of a tile gather on the stack, what its keys add
+// to dq goes to memory. A row tile takes these sums in the order of the key tiles: each waits for its turn.
+#include <atomic>
+#include <thread>
+
 #include "base/fast_exp.h"
 #include "base/parallel.h"
 #include "ops/attention/attention.h"
@@ -11,6 +14,16 @@ using namespace flash;
 
 namespace {
 
+constexpr int64_t kTokensPerThread = 16;
+
+// What a call keeps in its workspace; rows are those of row tiles, (key/value head, token, head of the group).
+template <class A>
+struct Workspace {
+  A* delta;       // [K, N, H / K]
+  int32_t* turn;  // [K, N, H / K]    at the first row of a row tile: key tiles that have added to its dq
+  A* dq;          // [K, N, H / K, D]    unused where dqkv can hold the sums
+};
+
 template <class T>
 struct Backward {
   using A = Accumulator<T>;
@@ -19,10 +32,11 @@ struct Backward {
   const T *dy, *qkv, *y;
   const A* lse;
   T* dqkv;
+  Workspace<A> workspace;
 
   int64_t columns() const { return round_up(sizes.head_size, kVectorLanes<A>); }
-  const T* query(const RowTile& tile, int64_t r) const {
-    return qkv + tile.token(r) * sizes.qkv_row() + tile.head(r) * sizes.head_size;
+  int64_t query_at(const RowTile& tile, int64_t r) const {
+    return tile.token(r) * sizes.qkv_row() + tile.head(r) * sizes.head_size;
   }
   const T* output_gradient(const RowTile& tile, int64_t r) const {
     return dy + tile.token(r) * sizes.y_row() + tile.head(r) * sizes.head_size;
@@ -33,13 +47,17 @@ struct Backward {
   const T* value(const Document& d, int64_t kv, int64_t j) const {
     return qkv + (d.begin + j) * sizes.qkv_row() + sizes.value_column(kv);
   }
-};
-
-// lse and delta of the rows of a tile; zero for lanes without a row.
-template <class A>
-struct RowStatistics {
-  alignas(64) A lse[kTile] = {};
-  alignas(64) A delta[kTile] = {};
+  int64_t workspace_row(const RowTile& tile, int64_t r) const {
+    return (tile.kv * sizes.tokens + tile.document.begin) * tile.group + tile.begin + r;
+  }
+  // Where the sum of a row of dq is kept.
+  A* dq_sum(const RowTile& tile, int64_t r) const {
+    if constexpr (std::is_same_v<T, A>) {
+      return dqkv + query_at(tile, r);
+    } else {
+      return workspace.dq + workspace_row(tile, r) * sizes.head_size;
+    }
+  }
 };
 
 template <class T>
@@ -52,197 +70,204 @@ Accumulator<T> dot(const T* a, const T* b, int64_t n) {
 }
 
 template <class T>
-void load_statistics(const Backward<T>& f, const RowTile& tile, RowStatistics<Accumulator<T>>& rows) {
-  for (int64_t r = 0; r < tile.rows; ++r) {
-    const int64_t token = tile.token(r);
-    const int64_t head = tile.head(r);
-    const T* y = f.y + token * f.sizes.y_row() + head * f.sizes.head_size;
-    rows.lse[r] = f.lse[head * f.sizes.tokens + token];
-    rows.delta[r] = dot(f.output_gradient(tile, r), y, f.sizes.head_size);
-  }
-}
-
-// Gradients of one row or key tile, rounded once.
-template <class T, class A>
-void store_rows(int64_t rows, int64_t size, A scale, const A* tile, int64_t row, T* target, int64_t target_row) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < size; ++c) target[r * target_row + c] = convert<T>(tile[r * row + c] * scale);
-  }
-}
-
-template <class A>
-struct QueryTiles {
-  alignas(64) A q[kMaxHeadSize * kTile];   // [D, row], scaled
-  alignas(64) A dy[kMaxHeadSize * kTile];  // [D, row]
-  alignas(64) A dq[kTile * kMaxHeadSize];
-  alignas(64) A k[kTile * kMaxHeadSize];
-  alignas(64) A v[kTile * kMaxHeadSize];
-  alignas(64) A s[kTile * kTile];  // [key, row]
-  alignas(64) A ds[kTile * kTile];
-  RowStatistics<A> rows;
-  Seen seen;
-};
-
-// ds = p (dp - delta) for rows in lanes; ds holds dp before.
-template <class A>
-void score_gradient_by_rows(int64_t begin, int64_t keys, int64_t lanes, QueryTiles<A>& t) {
-  for (int64_t j = 0; j < keys; ++j) {
-    const int32_t key = static_cast<int32_t>(begin + j);
-    const A* s = t.s + j * kTile;
-    A* ds = t.ds + j * kTile;
-    for (int64_t r = 0; r < lanes; ++r) {
-      const bool sees = (key >= t.seen.first[r]) & (key <= t.seen.last[r]);
-      const A p = blend(sees, exp_fast(s[r] - t.rows.lse[r]), A(0));
-      ds[r] = p * (ds[r] - t.rows.delta[r]);
+void prepare_workspace(const Backward<T>& f) {
+  const AttentionSizes& s = f.sizes;
+  std::fill_n(f.workspace.turn, s.tokens * s.heads, 0);
+  parallel_for(s.tokens, kTokensPerThread, [&](int64_t token) {
+    for (int64_t h = 0; h < s.heads; ++h) {
+      const int64_t at = (token * s.heads + h) * s.head_size;
+      const int64_t row = (h / s.group() * s.tokens + token) * s.group() + h % s.group();
+      f.workspace.delta[row] = dot(f.dy + at, f.y + at, s.head_size);
     }
-  }
-}
-
-template <class T>
-void gather_dq(const Backward<T>& f, const RowTile& tile) {
-  using A = Accumulator<T>;
-  const int64_t size = f.sizes.head_size;
-  const int64_t columns = f.columns();
-  const int64_t lanes = round_up(tile.rows, kVectorLanes<A>);
-  const A scale = attention_scale<A>(f.sizes);
-  QueryTiles<A> t;
-  std::fill(t.dq, t.dq + round_up(tile.rows, kBlockRows) * columns, A(0));
-  find_seen(tile, f.sizes.window, 0, tile.document.length, t.seen);
-  load_statistics(f, tile, t.rows);
-  load_transposed<T>(
-      tile.rows, size, scale, [&](int64_t r) { return f.query(tile, r); }, t.q);
-  load_transposed<T>(
-      tile.rows, size, A(1), [&](int64_t r) { return f.output_gradient(tile, r); }, t.dy);
-  const int64_t end = t.seen.last[tile.rows - 1] + 1;
-  for (int64_t begin = t.seen.first[0]; begin < end; begin += kTile) {
-    const int64_t keys = std::min(kTile, end - begin);
-    load_rows<T>(
-        keys, size, A(1), [&](int64_t j) { return f.key(tile.document, tile.kv, begin + j); },
-        Strided<A>{t.k, columns});
-    load_rows<T>(
-        keys, size, A(1), [&](int64_t j) { return f.value(tile.document, tile.kv, begin + j); },
-        Strided<A>{t.v, columns});
-    tile_product<Bind::write, A>({keys, lanes, size}, {t.k, columns}, {t.q, kTile}, {t.s, kTile});
-    tile_product<Bind::write, A>({keys, lanes, size}, {t.v, columns}, {t.dy, kTile}, {t.ds, kTile});
-    score_gradient_by_rows(begin, keys, lanes, t);
-    tile_product<Bind::add, A>({tile.rows, columns, keys}, {t.ds, 1, kTile}, {t.k, columns}, {t.dq, columns});
-  }
-  for (int64_t r = 0; r < tile.rows; ++r) {
-    T* dq = f.dqkv + tile.token(r) * f.sizes.qkv_row() + tile.head(r) * size;
-    store_rows(1, size, scale, t.dq + r * columns, columns, dq, 0);
-  }
+  });
 }
 
 template <class A>
 struct KeyTiles {
-  alignas(64) A k[kMaxHeadSize * kTile];  // [D, key]
-  alignas(64) A v[kMaxHeadSize * kTile];  // [D, key]
+  alignas(64) A k_lanes[kMaxHeadSize * kTile];  // [D, key]
+  alignas(64) A v_lanes[kMaxHeadSize * kTile];  // [D, key]
+  alignas(64) A k[kTile * kMaxHeadSize];
   alignas(64) A dk[kTile * kMaxHeadSize];
   alignas(64) A dv[kTile * kMaxHeadSize];
   alignas(64) A q[kTile * kMaxHeadSize];  // scaled
   alignas(64) A dy[kTile * kMaxHeadSize];
+  alignas(64) A dq[kTile * kMaxHeadSize];
   alignas(64) A p[kTile * kTile];  // [row, key]; the scores before
   alignas(64) A ds[kTile * kTile];
-  RowStatistics<A> rows;
   Seen seen;
 };
 
-// p and ds = p (dp - delta) for keys in lanes; p holds the scores before, ds dp.
+// p and ds = p (dp - delta) of one row, keys in lanes; p holds the scores before, ds dp. Lanes the row does not see
+// held anything.
 template <class A>
-void score_gradient_by_keys(int64_t begin, int64_t rows, int64_t lanes, KeyTiles<A>& t) {
-  const int32_t first_key = static_cast<int32_t>(begin);
-  for (int64_t r = 0; r < rows; ++r) {
-    A* p = t.p + r * kTile;
-    A* ds = t.ds + r * kTile;
-    const int32_t first = t.seen.first[r] - first_key;
-    const int32_t last = t.seen.last[r] - first_key;
-    const A lse = t.rows.lse[r];
-    const A delta = t.rows.delta[r];
-    for (int32_t j = 0; j < static_cast<int32_t>(lanes); ++j) {
-      const bool sees = (j >= first) & (j <= last);
-      p[j] = blend(sees, exp_fast(p[j] - lse), A(0));
-      ds[j] = p[j] * (ds[j] - delta);
+void score_gradient(Range seen, int64_t lanes, A lse, A delta, A* p, A* ds) {
+  const int32_t first = static_cast<int32_t>(seen.begin);
+  const int32_t last = static_cast<int32_t>(seen.end);
+  for (int32_t v = 0; v < static_cast<int32_t>(lanes); v += kVectorLanes<A>) {
+    for (int32_t l = 0; l < static_cast<int32_t>(kVectorLanes<A>); ++l) {
+      const bool sees = (v + l >= first) & (v + l < last);
+      p[v + l] = blend(sees, exp_fast(p[v + l] - lse), A(0));
+      ds[v + l] = blend(sees, p[v + l] * (ds[v + l] - delta), A(0));
     }
   }
 }
 
-// What the rows of one tile add to dk and dv of the key tile.
 template <class T>
-void add_rows(const Backward<T>& f, const Tile& keys, const RowTile& tile, KeyTiles<Accumulator<T>>& t) {
+void score_gradients(const Backward<T>& f, const Meeting& at, KeyTiles<Accumulator<T>>& t) {
   using A = Accumulator<T>;
-  const int64_t size = f.sizes.head_size;
-  const int64_t columns = f.columns();
-  const int64_t lanes = round_up(keys.rows, kVectorLanes<A>);
-  find_seen(tile, f.sizes.window, 0, tile.document.length, t.seen);
-  load_statistics(f, tile, t.rows);
-  load_rows<T>(
-      tile.rows, size, attention_scale<A>(f.sizes), [&](int64_t r) { return f.query(tile, r); },
-      Strided<A>{t.q, columns});
-  load_rows<T>(
-      tile.rows, size, A(1), [&](int64_t r) { return f.output_gradient(tile, r); }, Strided<A>{t.dy, columns});
-  tile_product<Bind::write, A>({tile.rows, lanes, size}, {t.q, columns}, {t.k, kTile}, {t.p, kTile});
-  tile_product<Bind::write, A>({tile.rows, lanes, size}, {t.dy, columns}, {t.v, kTile}, {t.ds, kTile});
-  score_gradient_by_keys(keys.begin, tile.rows, lanes, t);
-  tile_product<Bind::add, A>({keys.rows, columns, tile.rows}, {t.p, 1, kTile}, {t.dy, columns}, {t.dv, columns});
-  tile_product<Bind::add, A>({keys.rows, columns, tile.rows}, {t.ds, 1, kTile}, {t.q, columns}, {t.dk, columns});
+  for (int64_t r = 0; r < at.rows.rows; ++r) {
+    const A lse = f.lse[at.rows.head(r) * f.sizes.tokens + at.rows.token(r)];
+    const A delta = f.workspace.delta[f.workspace_row(at.rows, r)];
+    const Range seen{t.seen.first[r] - at.begin, t.seen.last[r] + 1 - at.begin};
+    const int64_t keys = at.keys_before(round_down(r, kBlockRows) + kBlockRows);
+    score_gradient(seen, round_up(keys, kVectorLanes<A>), lse, delta, t.p + r * kTile, t.ds + r * kTile);
+  }
+}
+
+// t.dq joins what earlier key tiles have added; the last one to come writes dq, rounded once.
+template <class T>
+void add_to_dq(const Backward<T>& f, const Meeting& at, KeyTiles<Accumulator<T>>& t) {
+  using A = Accumulator<T>;
+  const RowTile& tile = at.rows;
+  const int64_t own = at.begin / kTile - t.seen.first[0] / kTile;
+  const bool is_last = t.seen.last[tile.rows - 1] < at.begin + kTile;
+  const A scale = is_last ? attention_scale<A>(f.sizes) : A(1);
+  std::atomic_ref<int32_t> turn(f.workspace.turn[f.workspace_row(tile, 0)]);
+  while (turn.load(std::memory_order_acquire) != own) std::this_thread::yield();
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    A* sum = f.dq_sum(tile, r);
+    A* dq = t.dq + r * f.columns();
+    if (own > 0) {
+      for (int64_t c = 0; c < f.sizes.head_size; ++c) dq[c] += sum[c];
+    }
+    if (is_last) {
+      T* out = f.dqkv + f.query_at(tile, r);
+      for (int64_t c = 0; c < f.sizes.head_size; ++c) out[c] = convert<T>(dq[c] * scale);
+    } else {
+      std::copy_n(dq, f.sizes.head_size, sum);
+    }
+  }
+  turn.store(static_cast<int32_t>(own + 1), std::memory_order_release);
 }
 
 template <class T>
-void gather_dk_dv(const Backward<T>& f, const Tile& keys, int64_t kv) {
+void load_rows_of(const Backward<T>& f, const RowTile& tile, KeyTiles<Accumulator<T>>& t) {
+  using A = Accumulator<T>;
+  const int64_t size = f.sizes.head_size;
+  find_seen(tile, f.sizes.window, 0, tile.document.length, t.seen);
+  load_rows<T>(
+      tile.rows, size, attention_scale<A>(f.sizes), [&](int64_t r) { return f.qkv + f.query_at(tile, r); },
+      Strided<A>{t.q, f.columns()});
+  load_rows<T>(
+      tile.rows, size, A(1), [&](int64_t r) { return f.output_gradient(tile, r); }, Strided<A>{t.dy, f.columns()});
+}
+
+// The five products of a row tile and a key tile.
+template <class T>
+void add_rows(const Backward<T>& f, const Meeting& at, KeyTiles<Accumulator<T>>& t) {
+  using A = Accumulator<T>;
+  const int64_t columns = f.columns();
+  const int64_t rows = at.rows.rows;
+  const auto scores = [&](int64_t r) {
+    return Part{.columns = {0, at.keys_before(r + kBlockRows)}, .k = {0, f.sizes.head_size}};
+  };
+  const auto by_keys = [&](int64_t j) { return Part{.columns = {0, columns}, .k = {at.first_row(j), rows}}; };
+  const auto by_rows = [&](int64_t r) {
+    return Part{.columns = {0, columns}, .k = {0, at.keys_before(r + kBlockRows)}};
+  };
+  load_rows_of(f, at.rows, t);
+  tile_product<Bind::write, A>(rows, {t.q, columns}, {t.k_lanes, kTile}, {t.p, kTile}, scores);
+  tile_product<Bind::write, A>(rows, {t.dy, columns}, {t.v_lanes, kTile}, {t.ds, kTile}, scores);
+  score_gradients(f, at, t);
+  tile_product<Bind::add, A>(at.count, {t.p, 1, kTile}, {t.dy, columns}, {t.dv, columns}, by_keys);
+  tile_product<Bind::add, A>(at.count, {t.ds, 1, kTile}, {t.q, columns}, {t.dk, columns}, by_keys);
+  tile_product<Bind::write, A>(rows, {t.ds, kTile}, {t.k, columns}, {t.dq, columns}, by_rows);
+  add_to_dq(f, at, t);
+}
+
+// dk or dv of a key tile, rounded once.
+template <class T, class A>
+void store_rows(int64_t rows, int64_t size, const A* tile, int64_t row, T* target, int64_t target_row) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < size; ++c) target[r * target_row + c] = convert<T>(tile[r * row + c]);
+  }
+}
+
+template <class T>
+void key_tile(const Backward<T>& f, const Tile& keys, int64_t kv) {
   using A = Accumulator<T>;
   const int64_t size = f.sizes.head_size;
   const int64_t columns = f.columns();
   const int64_t group = f.sizes.group();
   const Document& d = keys.document;
+  const auto key = [&](int64_t j) { return f.key(d, kv, keys.begin + j); };
   KeyTiles<A> t;
   std::fill(t.dk, t.dk + round_up(keys.rows, kBlockRows) * columns, A(0));
   std::fill(t.dv, t.dv + round_up(keys.rows, kBlockRows) * columns, A(0));
+  load_rows<T>(keys.rows, size, A(1), key, Strided<A>{t.k, columns});
+  load_transposed<T>(keys.rows, size, A(1), key, t.k_lanes);
   load_transposed<T>(
-      keys.rows, size, A(1), [&](int64_t j) { return f.key(d, kv, keys.begin + j); }, t.k);
-  load_transposed<T>(
-      keys.rows, size, A(1), [&](int64_t j) { return f.value(d, kv, keys.begin + j); }, t.v);
+      keys.rows, size, A(1), [&](int64_t j) { return f.value(d, kv, keys.begin + j); }, t.v_lanes);
   const int64_t last_key = keys.begin + keys.rows - 1;
   const int64_t seen_until = f.sizes.window == 0 ? d.length : std::min(d.length, last_key + f.sizes.window);
-  const int64_t end = seen_until * group;
-  for (int64_t begin = keys.begin * group; begin < end; begin += kTile) {
-    add_rows(f, keys, RowTile{d, begin, std::min(kTile, end - begin), group, kv}, t);
+  for (int64_t begin = keys.begin * group; begin < seen_until * group; begin += kTile) {
+    const RowTile rows{d, begin, std::min(kTile, d.length * group - begin), group, kv};
+    add_rows(f, Meeting{rows, 0, keys.begin, keys.rows}, t);
   }
-  T* rows = f.dqkv + (d.begin + keys.begin) * f.sizes.qkv_row();
-  store_rows(keys.rows, size, A(1), t.dk, columns, rows + f.sizes.key_column(kv), f.sizes.qkv_row());
-  store_rows(keys.rows, size, A(1), t.dv, columns, rows + f.sizes.value_column(kv), f.sizes.qkv_row());
+  T* out = f.dqkv + (d.begin + keys.begin) * f.sizes.qkv_row();
+  store_rows(keys.rows, size, t.dk, columns, out + f.sizes.key_column(kv), f.sizes.qkv_row());
+  store_rows(keys.rows, size, t.dv, columns, out + f.sizes.value_column(kv), f.sizes.qkv_row());
 }
 
 template <class T>
 void backward(const Backward<T>& f) {
-  const int64_t group = f.sizes.group();
   const int64_t kv_heads = f.sizes.kv_heads;
   each_padding(f.documents, [&](int64_t begin, int64_t end) {
     std::fill(f.dqkv + begin * f.sizes.qkv_row(), f.dqkv + end * f.sizes.qkv_row(), T());
   });
-  const int64_t items = count_tiles(f.documents, group) * kv_heads;
-  parallel_items(items, [&](int64_t i) {
-    const int64_t item = items - 1 - i;  // the last tile of a document sees most keys and goes first
-    const Tile tile = tile_at(f.documents, group, item / kv_heads);
-    gather_dq(f, RowTile{tile.document, tile.begin, tile.rows, group, item % kv_heads});
-  });
+  prepare_workspace(f);
+  // In order: whoever waits, waits for an item that was begun before its own.
   parallel_items(count_tiles(f.documents, 1) * kv_heads,
-                 [&](int64_t item) { gather_dk_dv(f, tile_at(f.documents, 1, item / kv_heads), item % kv_heads); });
+                 [&](int64_t item) { key_tile(f, tile_at(f.documents, 1, item / kv_heads), item % kv_heads); });
+}
+
+// Bytes of the three parts of a workspace, in order.
+struct WorkspaceBytes {
+  int64_t delta, turn, dq;
+};
+
+WorkspaceBytes workspace_bytes(const AttentionSizes& s, DType dtype) {
+  const int64_t rows = s.tokens * s.heads;
+  const int64_t size = size_of(accumulator_of(dtype));
+  return {rows * size, round_up(rows * size_of(DType::i32), 64),
+          accumulator_of(dtype) == dtype ? 0 : rows * s.head_size * size};
 }
 
 }  // namespace
 
+int64_t attention_grad_cpu_workspace(const OpView& v, const CpuTraits&) {
+  const WorkspaceBytes bytes = workspace_bytes(attention_sizes(v, 1, 4), v.input(1).dtype);
+  return bytes.delta + bytes.turn + bytes.dq;
+}
+
 CpuKernel attention_grad_cpu(const OpView& v, const CpuTraits&) {
   const AttentionSizes sizes = attention_sizes(v, 1, 4);
+  const WorkspaceBytes bytes = workspace_bytes(sizes, v.input(1).dtype);
   return visit_compute(v.input(1).dtype, [&](auto tag) -> CpuKernel {
     using T = typename decltype(tag)::type;
+    using A = Accumulator<T>;
     return [=](const CpuCall& call) {
+      char* workspace = static_cast<char*>(call.workspace);
       backward(Backward<T>{.sizes = sizes,
                            .documents = {call.in<int32_t>(4), sizes.documents, sizes.tokens},
                            .dy = call.in<T>(0),
                            .qkv = call.in<T>(1),
                            .y = call.in<T>(2),
-                           .lse = call.in<Accumulator<T>>(3),
-                           .dqkv = call.out<T>(0)});
+                           .lse = call.in<A>(3),
+                           .dqkv = call.out<T>(0),
+                           .workspace = {.delta = reinterpret_cast<A*>(workspace),
+                                         .turn = reinterpret_cast<int32_t*>(workspace + bytes.delta),
+                                         .dq = reinterpret_cast<A*>(workspace + bytes.delta + bytes.turn)}});
     };
   });
 }

@@ -5,22 +5,35 @@
 // A has any two strides (a transposed operand costs nothing), B and C have contiguous rows. m counts up to a multiple
 // of kBlockRows, n up to a multiple of kVectorLanes: tiles have room for that, what lands there is meaningless. Sums
 // run over k in order. C shares no memory with A or B.
+//
+// A product of tiles on the causal diagonal is half void. `part(i)` says what rows [i, i + kBlockRows) of C need: their
+// columns, and the range of k over which A is not zero. Columns nobody needs keep what they held.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "program/program.h"
 
 namespace centavo::flash {
 
+// Vectors fill a register; a block of C and a row of B fill most of the register file, 32 registers or 16.
+#if defined(__AVX512F__)
+inline constexpr int64_t kVectorBytes = 64;
+inline constexpr int kBlockVectors = 4;
+#else
 inline constexpr int64_t kVectorBytes = 32;
+inline constexpr int kBlockVectors = 2;
+#endif
 inline constexpr int64_t kBlockRows = 4;
 
 template <class A>
 inline constexpr int64_t kVectorLanes = kVectorBytes / static_cast<int64_t>(sizeof(A));
 
 inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+inline int64_t round_down(int64_t n, int64_t multiple) { return n / multiple * multiple; }
 
 // Element (r, c) at data[r * row + c * column].
 template <class A>
@@ -48,7 +61,9 @@ inline Vector<A> load_vector(const A* from) {
 // gcc would load the vector from memory again at each use, which halves the speed of the product.
 template <class V>
 inline void keep_in_register([[maybe_unused]] V& vector) {
-#if defined(__AVX__)
+#if defined(__AVX512F__)
+  asm("" : "+v"(vector));
+#elif defined(__AVX__)
   asm("" : "+x"(vector));
 #endif
 }
@@ -79,25 +94,56 @@ inline void block_product(int64_t k, Strided<const A> a, const A* b, int64_t b_r
   }
 }
 
-struct ProductSize {
-  int64_t m, n, k;
+struct Range {
+  int64_t begin, end;
 };
 
-template <Bind bind, class A>
-void tile_product(ProductSize size, Strided<const A> a, Strided<const A> b, Strided<A> c) {
-  constexpr int64_t lanes = kVectorLanes<A>;
-  int64_t j = 0;
-  for (; j + lanes < size.n; j += 2 * lanes) {
-    for (int64_t i = 0; i < size.m; i += kBlockRows) {
-      const Strided<const A> rows{a.data + i * a.row, a.row, a.column};
-      block_product<2, bind>(size.k, rows, b.data + j, b.row, c.data + i * c.row + j, c.row);
-    }
+struct Part {
+  Range columns;
+  Range k;
+};
+
+// As many vectors at a time as a block has, then what is left.
+template <int vectors, Bind bind, class A>
+inline void row_block(const Part& part, Strided<const A> a, Strided<const A> b, Strided<A> c) {
+  constexpr int64_t width = vectors * kVectorLanes<A>;
+  Part rest = part;
+  while (rest.columns.begin + width - kVectorLanes<A> < rest.columns.end) {
+    block_product<vectors, bind>(part.k.end - part.k.begin, {a.data + part.k.begin * a.column, a.row, a.column},
+                                 b.data + part.k.begin * b.row + rest.columns.begin, b.row, c.data + rest.columns.begin,
+                                 c.row);
+    rest.columns.begin += width;
   }
-  if (j >= size.n) return;
-  for (int64_t i = 0; i < size.m; i += kBlockRows) {
-    const Strided<const A> rows{a.data + i * a.row, a.row, a.column};
-    block_product<1, bind>(size.k, rows, b.data + j, b.row, c.data + i * c.row + j, c.row);
+  if constexpr (vectors > 1) row_block<vectors - 1, bind>(rest, a, b, c);
+}
+
+template <Bind bind, class A, class Parts>
+void tile_product(int64_t m, Strided<const A> a, Strided<const A> b, Strided<A> c, const Parts& part) {
+  for (int64_t i = 0; i < m; i += kBlockRows) {
+    row_block<kBlockVectors, bind>(part(i), {a.data + i * a.row, a.row, a.column}, b, {c.data + i * c.row, c.row});
   }
+}
+
+// The rows of a square block of kVectorLanes vectors become its columns: in step s, elements that stand s off the
+// diagonal of their 2 s by 2 s block change places.
+template <int step, class A>
+inline void swap_off_diagonal(Vector<A>* block) {
+  constexpr int lanes = static_cast<int>(kVectorLanes<A>);
+  using Index = std::conditional_t<sizeof(A) == 8, int64_t, int32_t>;
+  Vector<Index> low, high;
+  for (int l = 0; l < lanes; ++l) {
+    low[l] = (l & step) == 0 ? l : lanes + l - step;
+    high[l] = (l & step) == 0 ? l + step : lanes + l;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) {
+    if ((i & step) != 0) continue;
+    const Vector<A> a = block[i];
+    const Vector<A> b = block[i + step];
+    block[i] = __builtin_shuffle(a, b, low);
+    block[i + step] = __builtin_shuffle(a, b, high);
+  }
+  if constexpr (2 * step < lanes) swap_off_diagonal<2 * step, A>(block);
 }
 
 }  // namespace centavo::flash

@@ -116,6 +116,24 @@ inline void find_seen(const RowTile& tile, int64_t window, int64_t position, int
   }
 }
 
+// What a tile of keys [begin, begin + count) and a row tile have to do with each other. On the causal diagonal half of
+// it is void: products and loops leave out what no row sees.
+struct Meeting {
+  RowTile rows;
+  int64_t position;  // of the document's first query
+  int64_t begin, count;
+
+  // The first row at or after key begin + j; count of rows when there is none.
+  int64_t first_row(int64_t j) const {
+    return std::clamp<int64_t>((begin + j - position) * rows.group - rows.begin, 0, rows.rows);
+  }
+  // Number of keys seen by some row before row `end`, when no window hides them.
+  int64_t keys_before(int64_t end) const {
+    const int64_t last = position + (rows.begin + std::min(end, rows.rows) - 1) / rows.group;
+    return std::clamp<int64_t>(last - begin + 1, 0, count);
+  }
+};
+
 // Does every row see every key of [begin, end)? Both bounds grow with the row.
 inline bool sees_all(const Seen& seen, int64_t rows, int64_t begin, int64_t end) {
   return end - 1 <= seen.last[0] && begin >= seen.first[rows - 1];
@@ -138,15 +156,25 @@ void load_rows(int64_t rows, int64_t columns, A scale, const Address& address, S
   std::fill(tile.data + rows * tile.row, tile.data + round_up(rows, kBlockRows) * tile.row, A(0));
 }
 
-// The transpose: tile [columns, kTile], rows become lanes; lanes without a row are zero.
+// The transpose: tile [columns, kTile], rows become lanes; lanes without a row are zero. Columns are counted up to
+// whole vectors, so the tile has room for kMaxHeadSize of them.
 template <class T, class A, class Address>
 void load_transposed(int64_t rows, int64_t columns, A scale, const Address& address, A* tile) {
-  const int64_t lanes = round_up(rows, kVectorLanes<A>);
-  for (int64_t r = 0; r < rows; ++r) {
-    const T* source = address(r);
-    for (int64_t c = 0; c < columns; ++c) tile[c * kTile + r] = convert<A>(source[c]) * scale;
+  constexpr int64_t lanes = kVectorLanes<A>;
+  alignas(64) A strip[lanes * kMaxHeadSize];
+  const int64_t strip_row = round_up(columns, lanes);
+  for (int64_t r = 0; r < rows; r += lanes) {
+    const int64_t count = std::min(lanes, rows - r);
+    load_rows<T>(
+        count, columns, scale, [&](int64_t i) { return address(r + i); }, Strided<A>{strip, strip_row});
+    std::fill(strip + count * strip_row, strip + lanes * strip_row, A(0));
+    for (int64_t c = 0; c < columns; c += lanes) {
+      Vector<A> block[lanes];
+      for (int64_t i = 0; i < lanes; ++i) block[i] = load_vector(strip + i * strip_row + c);
+      swap_off_diagonal<1, A>(block);
+      for (int64_t i = 0; i < lanes; ++i) std::memcpy(tile + (c + i) * kTile + r, &block[i], sizeof(block[i]));
+    }
   }
-  for (int64_t c = 0; c < columns; ++c) std::fill(tile + c * kTile + rows, tile + c * kTile + lanes, A(0));
 }
 
 // Tokens of no document: f(begin, end) over the two ranges they fill.
