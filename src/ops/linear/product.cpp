@@ -26,17 +26,23 @@ DType multiplied_as(const ProductSpec& spec) {
   return native ? DType::bf16 : DType::f32;
 }
 
-dnnl::memory::desc matrix(int64_t rows, int64_t columns, bool transposed, DType dtype) {
+// `stride` elements lie between the rows as they are stored.
+dnnl::memory::desc matrix(int64_t rows, int64_t columns, bool transposed, DType dtype, int64_t stride) {
   using Memory = dnnl::memory;
   const auto type = dtype == DType::bf16 ? Memory::data_type::bf16 : Memory::data_type::f32;
-  const Memory::dims strides = transposed ? Memory::dims{1, rows} : Memory::dims{columns, 1};
+  const Memory::dims strides = transposed ? Memory::dims{1, stride} : Memory::dims{stride, 1};
   return {Memory::dims{rows, columns}, type, strides};
+}
+
+// What oneDNN writes: bf16 where it multiplies bf16, else f32, which is rounded afterwards.
+DType written_as(const ProductSpec& spec) {
+  return spec.c == DType::bf16 && multiplied_as(spec) == DType::bf16 ? DType::bf16 : DType::f32;
 }
 
 // Rows of C that are multiplied at a time: all of them, unless conversions pass through the workspace.
 int64_t panel_rows(const ProductSpec& spec) {
   const bool widens_a = spec.a != multiplied_as(spec);
-  const bool rounds_c = spec.c != DType::f32;
+  const bool rounds_c = spec.c != written_as(spec);
   const int64_t row_bytes = 4 * ((widens_a ? spec.k : 0) + (rounds_c ? spec.n : 0));
   if (row_bytes == 0 || spec.transpose_a) return spec.m;
   const int64_t rows = omp_get_max_threads() * kPanelBytes / row_bytes / kLeastPanelRows * kLeastPanelRows;
@@ -48,15 +54,16 @@ dnnl::matmul::primitive_desc describe(const ProductSpec& spec, int64_t rows, con
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (spec.scale != 1.0) attr.set_output_scales(0, {static_cast<float>(spec.scale)});
-  if (spec.c == DType::f32 && spec.bind == Bind::add) {
+  if (spec.c == written_as(spec) && spec.bind == Bind::add) {
     dnnl::post_ops add;
     add.append_sum(1.0f);
     attr.set_post_ops(add);
   }
   const DType type = multiplied_as(spec);
-  const dnnl::matmul::desc desc(matrix(rows, spec.k, spec.transpose_a, type),
-                                matrix(spec.k, spec.n, spec.transpose_b, type),
-                                matrix(rows, spec.n, false, DType::f32));
+  const int64_t a_stride = spec.a_stride > 0 ? spec.a_stride : spec.transpose_a ? rows : spec.k;
+  const dnnl::matmul::desc desc(matrix(rows, spec.k, spec.transpose_a, type, a_stride),
+                                matrix(spec.k, spec.n, spec.transpose_b, type, spec.transpose_b ? spec.k : spec.n),
+                                matrix(rows, spec.n, false, written_as(spec), spec.n));
   return {desc, attr, engine};
 }
 
@@ -72,7 +79,7 @@ Layout layout(const ProductSpec& spec, int64_t scratch_bytes) {
   Layout l;
   l.b = l.a + f32_bytes(spec.a != type, rows * spec.k);
   l.c = l.b + f32_bytes(spec.b != type, spec.k * spec.n);
-  l.scratch = l.c + f32_bytes(spec.c != DType::f32, rows * spec.n);
+  l.scratch = l.c + f32_bytes(spec.c != written_as(spec), rows * spec.n);
   l.end = l.scratch + align_up(scratch_bytes);
   return l;
 }
@@ -146,6 +153,7 @@ void f64_product(const ProductSpec& s, const double* a, const double* b, double 
 void check_types(const ProductSpec& spec) {
   CHECK((spec.a == DType::f64) == (spec.b == DType::f64), "f64 is multiplied with f64 only");
   CHECK(is_float(spec.a) && is_float(spec.b) && is_float(spec.c) && !is_fp8(spec.c));
+  CHECK(spec.a_stride == 0 || spec.a == multiplied_as(spec), "only an A that is not converted may have a stride");
   CHECK(spec.m > 0 && spec.n > 0 && spec.k > 0, "empty product {} x {} x {}", spec.m, spec.n, spec.k);
 }
 
@@ -237,7 +245,7 @@ void Product::State::multiply_rows(Panel& panel, int64_t first, int64_t count, c
   const char* a_rows = static_cast<const char*>(a) + first * spec.k * size_of(spec.a);
   char* c_rows = static_cast<char*>(c) + first * spec.n * size_of(spec.c);
   const void* left = operand(spec.a, a_rows, part(at.a), count * spec.k, extra_a);
-  if (spec.c == DType::f32) return panel.execute(stream, left, b, c_rows, part(at.scratch));
+  if (spec.c == written_as(spec)) return panel.execute(stream, left, b, c_rows, part(at.scratch));
   panel.execute(stream, left, b, part(at.c), part(at.scratch));
   visit_compute(spec.c, [&](auto tag) {
     using C = typename decltype(tag)::type;

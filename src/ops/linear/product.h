@@ -6,9 +6,10 @@
 // transpose_b. All row-major and dense. a, b: f64 (both), f32, bf16, f8e4m3, f8e5m2; c: f64, f32, bf16. Sums are
 // carried in f32 (f64 for f64) and rounded to c once; `add` reads c, adds in f32 and rounds once.
 //
-// f32 goes through oneDNN; bf16 too where the CPU multiplies bf16 faster than f32, elsewhere the operands are widened to
-// f32 in the workspace, which changes no product (a product of two bf16 is exact in f32) and multiplied there; the 8-bit
-// formats are always widened. What is converted goes through the workspace in panels of rows of A and C. f64 is a plain loop: it is the tests' oracle.
+// f32 goes through oneDNN; bf16 too where the CPU multiplies bf16 faster than f32, elsewhere the operands are widened
+// to f32 in the workspace, which changes no product (a product of two bf16 is exact in f32) and multiplied there; the
+// 8-bit formats are always widened. What is converted goes through the workspace in panels of rows of A and C. f64 is a
+// plain loop: it is the tests' oracle.
 //
 // C shares no memory with A or B; the workspace is aligned to kAlignment. Its size is the one for the number of OpenMP
 // threads that `workspace_bytes` saw. Deterministic for a given number of threads. Error:
@@ -30,6 +31,7 @@ struct ProductSpec {
   DType a = DType::f32, b = DType::f32, c = DType::f32;
   double scale = 1.0;
   Bind bind = Bind::write;
+  int64_t a_stride = 0;  // elements between the stored rows of A where these are not dense; A must not be converted
 };
 
 // Does this CPU multiply bf16 natively, and faster than f32 (AMX; AVX512-BF16 of AMD)?

@@ -119,6 +119,25 @@ TEST(Product, ConvertsInPanels) {
   }
 }
 
+TEST(Product, ReadsRowsThatAreApart) {
+  for (const bool transposed : {false, true}) {
+    ProductSpec dense{.m = 5, .n = 7, .k = 3, .transpose_a = transposed};
+    ProductSpec apart = dense;
+    apart.a_stride = 11;
+    const int64_t rows = transposed ? dense.k : dense.m, columns = transposed ? dense.m : dense.k;
+    Typed a("a", DType::f32, rows * columns), b("b", DType::f32, dense.k * dense.n);
+    Typed spread("spread", DType::f32, rows * apart.a_stride), c("c", DType::f32, 35), d("d", DType::f32, 35);
+    for (int64_t i = 0; i < rows * columns; ++i) {
+      spread.at<float>()[i / columns * apart.a_stride + i % columns] = a.at<float>()[i];
+    }
+    Typed scratch("scratch", DType::f32,
+                  std::max(Product::workspace_bytes(dense), Product::workspace_bytes(apart)) / 4 + 1);
+    Product(dense).run(a.data(), b.data(), c.data(), scratch.data());
+    Product(apart).run(spread.data(), b.data(), d.data(), scratch.data());
+    for (int64_t i = 0; i < 35; ++i) EXPECT_NEAR(c.read(i), d.read(i), 1e-5);
+  }
+}
+
 TEST(Product, NeedsNoWorkspaceWhereNothingIsWidened) {
   const ProductSpec spec{.m = 33, .n = 65, .k = 127, .transpose_b = true};
   ProductSpec f64 = spec;

@@ -9,7 +9,7 @@
 // not counted. The work goes over `chunk` tokens at a time (the last chunk may be shorter).
 //
 // Backward, of the sum: one sweep gives loss and count as above, and from each chunk's logits, turned in place into
-//   dlogits[n] = softmax(logits[n]) - onehot(targets[n]), 0 where n is not counted       accumulator of T
+//   dlogits[n] = softmax(logits[n]) - onehot(targets[n]), 0 where n is not counted       T
 //   dh         = dlogits weight           [N, C]  T
 //   dweight    = dlogits^T h              [V, C]  gradient
 // dh and dweight are left out when not asked for. Chunks of dweight are summed in the accumulator of T and rounded to
@@ -20,7 +20,8 @@
 // give the same bits for the loss.
 // Error, with u the roundoff of the accumulator, S[n] = max over v of sum_c |h[n, c] weight[v, c]|, e[n] = C u S[n]:
 //   |loss - exact|       <= sum over n of 2 e[n] + 520 u, plus one rounding
-//   sum_v |dlogits[n] - exact| <= 2 e[n] + 1040 u, and the products' errors on top (product.h)
+//   sum_v |dlogits[n] - exact| <= 2 e[n] + 1040 u, plus 2 roundoffs of T where T is bf16
+// with the products' errors on top (product.h).
 // `chunk` changes the order in which dweight is summed: |dweight - exact| grows by (N / chunk) u sum |dlogits| |h|.
 //
 // Workspace: one chunk of logits [chunk, V] in the accumulator, row losses f64 [N], dweight [V, C] in the accumulator

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <optional>
 
@@ -24,6 +25,9 @@ struct Plan {
 
   int64_t chunks() const { return (tokens + chunk - 1) / chunk; }
   int64_t tokens_of(int64_t i) const { return std::min(chunk, tokens - i * chunk); }
+  // In the memory of the logits: with bf16 each row at the start of the row that it comes from.
+  DType dlogits() const { return compute == DType::bf16 && cpu_multiplies_bf16() ? DType::bf16 : accumulator; }
+  int64_t dlogits_stride() const { return dlogits() == accumulator ? 0 : 2 * vocab; }
   bool wants_gradient() const { return wants_dh || wants_dweight; }
   // dweight is summed in the workspace and rounded at the end, not in its own memory.
   bool sums_apart() const { return wants_dweight && gradient != accumulator; }
@@ -52,7 +56,13 @@ ProductSpec logits_spec(const Plan& p, int64_t n) {
 }
 
 ProductSpec dh_spec(const Plan& p, int64_t n) {
-  return {.m = n, .n = p.columns, .k = p.vocab, .a = p.accumulator, .b = p.compute, .c = p.compute};
+  return {.m = n,
+          .n = p.columns,
+          .k = p.vocab,
+          .a = p.dlogits(),
+          .b = p.compute,
+          .c = p.compute,
+          .a_stride = p.dlogits_stride()};
 }
 
 ProductSpec dweight_spec(const Plan& p, int64_t n, Bind bind) {
@@ -60,10 +70,11 @@ ProductSpec dweight_spec(const Plan& p, int64_t n, Bind bind) {
           .n = p.columns,
           .k = n,
           .transpose_a = true,
-          .a = p.accumulator,
+          .a = p.dlogits(),
           .b = p.compute,
           .c = p.accumulator,
-          .bind = bind};
+          .bind = bind,
+          .a_stride = p.dlogits_stride()};
 }
 
 Bind dweight_bind(const Plan& p, int64_t i) {
@@ -138,6 +149,29 @@ struct Prepared {
 
 bool is_counted(int32_t target, int64_t vocab) { return target >= 0 && target < vocab; }
 
+// Rounds the gradient to bf16, tile by tile: what is overwritten has been read.
+void round_row(float* row, int64_t size, DType stored) {
+  constexpr int64_t kTile = 512;
+  bf16 tile[kTile];
+  for (int64_t begin = 0; begin < size; begin += kTile) {
+    const int64_t n = std::min(kTile, size - begin);
+    for (int64_t v = 0; v < n; ++v) tile[v] = bf16(row[begin + v]);
+    if (stored == DType::bf16) {
+      std::memcpy(reinterpret_cast<char*>(row) + 2 * begin, tile, static_cast<size_t>(2 * n));
+    } else {
+      for (int64_t v = 0; v < n; ++v) row[begin + v] = static_cast<float>(tile[v]);
+    }
+  }
+}
+
+template <class A>
+void differentiate(const Plan& p, A* row, int64_t target, double sum) {
+  differentiate_row(row, p.vocab, target, sum);
+  if constexpr (std::is_same_v<A, float>) {
+    if (p.compute == DType::bf16) round_row(row, p.vocab, p.dlogits());
+  }
+}
+
 // One chunk's logits become row losses, and their own gradient where it is wanted.
 template <class A>
 void score_chunk(const Plan& p, const int32_t* targets, int64_t n, A* logits, double* losses) {
@@ -146,7 +180,7 @@ void score_chunk(const Plan& p, const int32_t* targets, int64_t n, A* logits, do
     if (is_counted(targets[r], p.vocab)) {
       const Score result = score(row, p.vocab, targets[r]);
       losses[r] = result.loss;
-      if (p.wants_gradient()) differentiate_row(row, p.vocab, targets[r], result.sum);
+      if (p.wants_gradient()) differentiate(p, row, targets[r], result.sum);
     } else if (p.wants_gradient()) {
       std::fill(row, row + p.vocab, A(0));
     }

@@ -154,14 +154,15 @@ struct Bounds {
   double loss, dh, dweight;
 };
 
-Bounds bounds_of(const Sizes& s, const Tensors& in) {
+Bounds bounds_of(const Sizes& s, DType dtype, const Tensors& in) {
   const double u = unit_roundoff(DType::f32);
   const auto tokens = static_cast<double>(s.tokens);
   const auto columns = static_cast<double>(s.columns);
   const double h = 1.01 * largest(in.at("h"));
   const double weight = 1.01 * largest(in.at("weight"));
   const double e = columns * u * columns * h * weight;
-  const double dlogits = 2 * e + 1040 * u;  // sum over v of the error of a row
+  const double rounding = dtype == DType::f32 ? 0.0 : 2 * unit_roundoff(dtype);
+  const double dlogits = 2 * e + 1040 * u + rounding;  // sum over v of the error of a row
   // A row of dlogits sums to 2 at most, and is multiplied in a product of length V (dh) or N (dweight).
   return {.loss = tokens * (2 * e + 520 * u),
           .dh = (dlogits + 2 * static_cast<double>(s.vocab) * u) * weight,
@@ -172,7 +173,7 @@ Bounds bounds_of(const Sizes& s, const Tensors& in) {
 void expect_within_bounds(const Sizes& s, DType dtype, DType gradient) {
   const Tensors in = inputs_of(s);
   const Tensors exact = run_step(build(swept(s, gradient), DType::f64), in);
-  const Bounds bounds = bounds_of(s, in);
+  const Bounds bounds = bounds_of(s, dtype, in);
   const auto share = [&](double bound, const char* name) {
     const double size = largest(exact.at(name));
     return size == 0 ? 0.0 : 1.01 * bound / size;
