@@ -172,6 +172,7 @@ void Trainer::start_or_resume() {
     initialize();
   }
   set_counters();
+  barrier(world_);  // a run has begun when no rank can refuse it any more
   if (leads()) write_file_atomic(config_.out + "/config.toml", print(config_));
   barrier(world_);
 }
