@@ -90,6 +90,7 @@ std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c, int64_t
   verify_others(ops, c, worker);
   const int64_t available = available_memory_bytes() / ranks;
   require_memory(ops, c, worker, training, available);
+  require_disk(training, ranks, c.out, free_bytes_for(c.out));
   std::vector<std::string> lines = plan_lines(c, training, worker);
   lines.push_back(
       fmt::format("           {} free on this machine{}", mebibytes(available), ranks > 1 ? " for each rank" : ""));

@@ -248,6 +248,28 @@ TEST_F(BadInput, MemoryBeyondTheMachine) {
   EXPECT_THAT(outcome.err, HasSubstr("by region:"));
 }
 
+// Refused before the data is prepared: the disk holds nothing but its directory.
+TEST_F(BadInput, OffloadBeyondTheDisk) {
+  constexpr int kCannot = 77;
+  const std::string script =
+      "place=$1; shift; mount -t tmpfs -o size=64k none \"$place\" || exit 77; \"$@\"; code=$?; ls -A \"$place\"; exit "
+      "$code";
+  Strings words = {"unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", out().string(), program_path()};
+  const Strings command = train({"offload=all", "micro_batch=64", "checkpoint_every=0"});
+  words.insert(words.end(), command.begin(), command.end());
+  const Outcome outcome = run(words, {.program = "/usr/bin/env"});
+  if (outcome.code == kCannot || outcome.err.starts_with("unshare")) GTEST_SKIP() << outcome.err;
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, StartsWith("centavo: what is offloaded takes "));
+  EXPECT_THAT(outcome.err, HasSubstr("of disk in " + out().string()));
+  EXPECT_EQ(outcome.out, "");
+}
+
+TEST_F(BadInput, ARefusedRunMakesNoDirectory) {
+  write(path("empty.txt"), "");
+  train_refused({"out=" + path("not/yet"), "text=" + path("empty.txt")}, {"there is no text"});
+}
+
 TEST_F(BadInput, ALossThatIsNotFinite) {
   trained({"learning_rate=1e30", "max_steps=1"});
   const auto before = snapshot(out() / "checkpoints");
