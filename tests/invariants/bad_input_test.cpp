@@ -218,7 +218,7 @@ TEST_F(BadInput, ADamagedNewestCheckpointGivesWayToTheOneBefore) {
 }
 
 TEST_F(BadInput, Resume) {
-  refused({"resume", path("nowhere")}, {path("nowhere"), "config.toml", "No such file"});
+  refused({"resume", path("nowhere")}, {"there is no " + path("nowhere/config.toml"), "name the directory of a run"});
   trained();
   refused({"resume", out().string(), "seed=3"}, {"override 'seed=3'", "may change max_steps"});
   refused({"resume", out().string(), "max_steps=3"}, {"step-00000004", "beyond max_steps = 3"});
@@ -399,7 +399,9 @@ TEST_F(BadInput, CommandLines) {
   refused({}, {"subcommand is required", "--help"});
   refused({"tran"}, {"no command 'tran', did you mean train?"});
   refused({"train"}, {"RUN.toml is required"});
-  refused(train({"--resum"}), {"--resum", "--help"});
+  refused(train({"--resum"}), {"--resum", "see centavo train --help"});
+  refused({"train", run_file(), "--max_steps", "3"}, {"--max_steps", "keys are written key=value, without dashes"});
+  refused({"data", "build", path("text.txt"), "--vocab-size", "300"}, {"--out", "see centavo data build --help"});
   refused({"program", run_file(), "--after"}, {"--after"});
   for (const Strings& args : {Strings{"--help"}, {"train", "--help"}, {"program", "--help"}, {"--version"}}) {
     const Outcome outcome = run(args);
