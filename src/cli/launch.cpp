@@ -13,6 +13,7 @@
 #include "cli/shell_words.h"
 #include "cli/stop_signals.h"
 #include "train/checkpoint_files.h"
+#include "train/out_traces.h"
 
 namespace centavo {
 namespace {
@@ -122,6 +123,14 @@ std::optional<End> end_of(const RankJob& job, bool through_mpirun) {
   return silent_end(job);
 }
 
+std::vector<int64_t> ranks_with_pages(const RankWatch& watch) {
+  std::vector<int64_t> ranks;
+  for (const RankWatch::Rank& rank : watch.ranks()) {
+    if (rank.report) ranks.push_back(rank.report->identity.rank);
+  }
+  return ranks;
+}
+
 // -1 without a checkpoint.
 int64_t last_checkpoint(const std::string& out) {
   const std::vector<CheckpointPlace> all = list_checkpoints(out);
@@ -130,7 +139,7 @@ int64_t last_checkpoint(const std::string& out) {
 
 class Launcher {
  public:
-  explicit Launcher(const LaunchOptions& options) : options_(options), ranks_(options.ranks) {}
+  explicit Launcher(const LaunchOptions& options) : options_(options), traces_(options.out), ranks_(options.ranks) {}
 
   void run() {
     found_ = last_checkpoint(options_.out);
@@ -152,6 +161,7 @@ class Launcher {
     RankJob job(options_, goes_on ? options_.again : options_.command, ranks_);
     job.run();
     std::optional<End> end = end_of(job, !options_.mpirun.empty());
+    if (end) traces_.take_back(ranks_with_pages(job.watch()));
     if (job.stopped_early() || (job.stopped() && end && end->signal == SIGTERM)) ended_by_signal();
     if (end && job.stopped()) end->again = false;
     return end;
@@ -193,11 +203,11 @@ class Launcher {
   }
 
   const LaunchOptions& options_;
+  OutTraces traces_;
   int64_t ranks_;
   int64_t restarts_ = 0;
-  int64_t in_vain_ = 0;
-  int64_t found_ =
-      -1;  // the last checkpoint before the first start  // tries in a row that ended at the same checkpoint
+  int64_t in_vain_ = 0;  // tries in a row that ended at the same checkpoint
+  int64_t found_ = -1;   // the last checkpoint before the first start
 };
 
 }  // namespace

@@ -28,10 +28,34 @@ int output_was_written() {
   return fail("the standard output could not be written; give it room or another place", 4);
 }
 
+// The command that was meant, "centavo data build", and its parser.
+struct Meant {
+  std::string words = "centavo";
+  const CLI::App* app;
+};
+
+Meant meant_by(const CLI::App& app) {
+  Meant meant{.app = &app};
+  while (!meant.app->get_subcommands().empty()) {
+    meant.app = meant.app->get_subcommands().front();
+    meant.words += " " + meant.app->get_name();
+  }
+  return meant;
+}
+
+// Whoever writes --max_steps 100 means max_steps=100.
+std::string about_keys(const CLI::App& command) {
+  const bool takes_keys = command.get_option_no_throw("key=value") != nullptr;
+  return takes_keys && !command.remaining().empty() ? ", and keys are written key=value, without dashes" : "";
+}
+
 // CLI11 does not name a command that it does not know.
 std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> rest = app.remaining();
-  if (!app.get_subcommands().empty() || rest.empty()) return fmt::format("{}; see centavo --help", error.what());
+  if (!app.get_subcommands().empty() || rest.empty()) {
+    const Meant meant = meant_by(app);
+    return fmt::format("{}{}; see {} --help", error.what(), about_keys(*meant.app), meant.words);
+  }
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
   return fmt::format("there is no command '{}'{}; see centavo --help", rest[0], centavo::did_you_mean(rest[0], names));

@@ -5,13 +5,17 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
 #include <optional>
+#include <vector>
 
+#include "base/between_ranks.h"
 #include "base/errors.h"
 #include "cli/failure.h"
 #include "cli/rank_place.h"
 #include "machine/comm/mpi.h"
 #include "machine/comm/self.h"
+#include "train/out_traces.h"
 
 namespace centavo {
 namespace {
@@ -34,10 +38,46 @@ void with_status(RankStatus& status, Communicator& communicator, const Body& bod
   status.state(RankState::finished);
 }
 
-void with_page(const RankOptions& options, Communicator& communicator, const Body& body, bool& told) {
+RankIdentity identity_of(const Communicator& communicator, const std::string& launch) {
   const int64_t rank = communicator.rank();
-  RankStatus status(options.out, {rank, communicator.ranks(), communicator.host_of(rank), options.launch});
+  return {rank, communicator.ranks(), communicator.host_of(rank), launch};
+}
+
+// The parent reads the page when this rank has ended, and takes it back.
+void watched(const RankOptions& options, Communicator& communicator, const Body& body, bool& told) {
+  RankStatus status(options.out, identity_of(communicator, options.launch));
   with_status(status, communicator, body, told);
+}
+
+// Who fails ends the others before they could take back anything, so it does that for all: every rank has looked before
+// one makes its page, and every page is made before one can fail.
+void unwatched(const RankOptions& options, Communicator& communicator, const Body& body, bool& told) {
+  const OutTraces traces(options.out);
+  barrier(communicator);
+  RankStatus status(options.out, identity_of(communicator, ""));
+  barrier(communicator);
+  try {
+    with_status(status, communicator, body, told);
+  } catch (const std::exception&) {
+    std::vector<int64_t> all(static_cast<size_t>(communicator.ranks()));
+    std::iota(all.begin(), all.end(), 0);
+    traces.take_back(all);
+    throw;
+  }
+}
+
+// Nobody looks: no page.
+void alone(const RankOptions& options, const Body& body) {
+  const OutTraces traces(options.out);
+  SelfCommunicator communicator;
+  RankStatus nobody_looks;
+  bool told = false;
+  try {
+    with_status(nobody_looks, communicator, body, told);
+  } catch (const std::exception&) {
+    traces.take_back({});
+    throw;
+  }
 }
 
 void require_whole_world(const RankPlace& place, const Communicator& communicator) {
@@ -57,7 +97,7 @@ void in_world(const RankPlace& place, const RankOptions& options, const Body& bo
   bool told = false;
   try {
     require_whole_world(place, world.communicator());
-    with_page(options, world.communicator(), body, told);
+    (options.launch.empty() ? unwatched : watched)(options, world.communicator(), body, told);
   } catch (const std::exception& error) {
     const Failure failure = failure_of(error);
     if (!told || options.launch.empty()) say(world.communicator(), failure);
@@ -74,14 +114,13 @@ void as_rank(const RankOptions& options, const Body& body) {
     in_world(*place, options, body);
     return;
   }
-  SelfCommunicator alone;
-  bool told = false;
-  if (!options.launch.empty()) {
-    with_page(options, alone, body, told);
+  if (options.launch.empty()) {
+    alone(options, body);
     return;
   }
-  RankStatus nobody_looks;
-  with_status(nobody_looks, alone, body, told);
+  SelfCommunicator communicator;
+  bool told = false;
+  watched(options, communicator, body, told);
 }
 
 }  // namespace centavo

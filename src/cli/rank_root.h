@@ -16,7 +16,8 @@ struct RankOptions {
 
 // Calls body(communicator, status): as a rank of the world when a launcher started this process (rank_place.h), else in
 // a world of one. Every op that the communicator is told of stands in the page; a process that is alone and that nobody
-// watches keeps none, so that a refused run leaves nothing in `out`.
+// watches keeps none. A run that body refuses leaves nothing in `out` (train/out_traces.h; where there is a parent, it
+// sees to that).
 //
 // When body throws, the page says why. A rank of several then ends the whole world with the exit code, after having
 // said it on the standard error where no parent does; in a world of one the exception is thrown on. Throws UserError

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/files.h"
@@ -149,6 +150,10 @@ void train(const Arguments& arguments) {
 void resume(const Arguments& arguments) {
   ignore_write_signals();
   const std::string path = arguments.path + "/config.toml";
+  std::error_code unreadable;
+  if (!std::filesystem::exists(path, unreadable)) {
+    user_error("there is no {}; name the directory of a run that has begun, such as runs/mine", path);
+  }
   for (const std::string& text : arguments.overrides) {
     const std::string key = text.substr(0, text.find('='));
     if (std::ranges::count(keys_free_on_resume(), key) == 0) {

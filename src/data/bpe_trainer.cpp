@@ -178,8 +178,10 @@ Tokenizer train_bpe(const PieceCounts& counts, int64_t vocab_size, const std::fu
   while (static_cast<int64_t>(merges.size()) < wanted) {
     const std::optional<Merge> merge = trainer.next();
     if (!merge) {
-      user_error("the text has too few pairs of tokens for a vocabulary of {}; the largest it allows is {}", vocab_size,
-                 kByteVocabulary + 1 + static_cast<int64_t>(merges.size()));
+      user_error(
+          "the text has too few pairs of tokens for a vocabulary of {}; the largest it allows is {}: "
+          "choose that or less, or give more text",
+          vocab_size, kByteVocabulary + 1 + static_cast<int64_t>(merges.size()));
     }
     merges.push_back(*merge);
     if (progress) progress(static_cast<int64_t>(merges.size()));

@@ -1,9 +1,12 @@
 #include "train/memory_fit.h"
 
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/errors.h"
+#include "base/host.h"
 #include "passes/place.h"
 #include "train/generate.h"
 #include "train/step_program.h"
@@ -102,6 +105,25 @@ void require_memory(const OpTable& ops, const RunConfig& config, const Worker& w
   for (const std::string& plan : plans) advice += "\n  " + plan;
   throw OutOfMemory(fmt::format("the run needs {} of memory and {} are free; {}\nby region:{}", mebibytes(needed),
                                 mebibytes(available_bytes), advice, region_table(training)));
+}
+
+void require_disk(const Program& training, int64_t ranks, const std::string& out, int64_t free_bytes) {
+  const auto arena = training.arena_bytes.find(Home::host);
+  const int64_t of_a_rank = arena == training.arena_bytes.end() ? 0 : arena->second;
+  const int64_t needed = of_a_rank * ranks;
+  if (needed <= free_bytes) return;
+  const std::string files = ranks > 1 ? fmt::format("{} files of {}", ranks, mebibytes(of_a_rank)) : "a file";
+  user_error(
+      "what is offloaded takes {} of disk in {} ({}) and {} are free there; free some, choose a directory on "
+      "another disk with out=DIR, or offload less",
+      mebibytes(needed), out, files, mebibytes(free_bytes));
+}
+
+int64_t free_bytes_for(const std::string& out) {
+  std::filesystem::path place = std::filesystem::absolute(out);
+  std::error_code unreadable;
+  while (!std::filesystem::exists(place, unreadable) && place.has_relative_path()) place = place.parent_path();
+  return free_disk_bytes(place.string());
 }
 
 }  // namespace centavo

@@ -1,10 +1,11 @@
-// Does the planned run fit into the memory there is?
+// Does the planned run fit into the memory and onto the disk there is?
 //
 // Needed are the arenas of the training program, of the validation program and of those that write samples; what
 // libraries take beside them is covered by a reserve of 64 MiB.
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "program/op_table.h"
 #include "program/program.h"
@@ -18,5 +19,11 @@ namespace centavo {
 // activations recomputed, at last with everything offloaded and fewer logits at a time; or that none fits.
 void require_memory(const OpTable& ops, const RunConfig& config, const Worker& worker, const Program& training,
                     int64_t available_bytes);
+
+// Throws UserError when the host arenas of `training`, one a rank as a file in `out`, do not fit into the bytes that
+// are free on the disk of `out`.
+void require_disk(const Program& training, int64_t ranks, const std::string& out, int64_t free_bytes);
+// Free on the disk where `out` is or will be made.
+int64_t free_bytes_for(const std::string& out);
 
 }  // namespace centavo

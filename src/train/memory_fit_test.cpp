@@ -75,5 +75,35 @@ TEST(MemoryFit, SaysWhenNoMicroBatchFits) {
   EXPECT_THAT(refusal(config(), 65 * kMiB), HasSubstr("no smaller micro_batch fits"));
 }
 
+// What require_disk says of a run with everything offloaded, `ranks` of them.
+std::string disk_refusal(const Program& training, int64_t ranks, int64_t free_bytes) {
+  try {
+    require_disk(training, ranks, "runs/mine", free_bytes);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(MemoryFit, WhatIsOffloadedMustFitOntoTheDisk) {
+  RunConfig run = config();
+  run.offload = "all";
+  const Program training = training_program(test_ops(), run, 1);
+  const int64_t arena = training.arena_bytes.at(Home::host);
+  ASSERT_GT(arena, kMiB);
+  EXPECT_EQ(disk_refusal(training, 3, 3 * arena), "accepted");
+  EXPECT_THAT(disk_refusal(training, 1, arena - 1), AllOf(HasSubstr("in runs/mine (a file)"), HasSubstr("out=DIR")));
+  EXPECT_THAT(disk_refusal(training, 3, 3 * arena - 1), HasSubstr("(3 files of "));
+}
+
+TEST(MemoryFit, NothingOffloadedNeedsNoDisk) {
+  EXPECT_EQ(disk_refusal(training_program(test_ops(), config(), 1), 4, 0), "accepted");
+}
+
+TEST(MemoryFit, AsksTheDiskOfADirectoryThatIsNotThereYet) {
+  EXPECT_GT(free_bytes_for(fresh_directory("disk") + "/not/there/yet"), 0);
+  EXPECT_GT(free_bytes_for("not there yet"), 0);
+}
+
 }  // namespace
 }  // namespace centavo::testing

@@ -29,6 +29,10 @@ void verify_others(const OpTable& ops, const RunConfig& config, const Worker& wo
   verify(samples.prefill, ops);
 }
 
+std::string counted(int64_t count, const char* one, const char* many) {
+  return fmt::format("{} {}", count, count == 1 ? one : many);
+}
+
 }  // namespace
 
 int64_t parameter_count(const Program& program) {
@@ -46,8 +50,8 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
   const int64_t ranks = worker.mesh.ranks();
   std::vector<std::string> lines = {
       fmt::format("model      {} parameters, {}, {} threads", parameter_count(training), c.precision, worker.threads),
-      fmt::format("step       {} sequences of {} tokens in {} micro-batches, {} steps",
-                  c.micro_batch * c.grad_accum_steps, c.seq_len, c.grad_accum_steps, c.max_steps),
+      fmt::format("step       {} sequences of {} tokens in {}, {} steps", c.micro_batch * c.grad_accum_steps, c.seq_len,
+                  counted(c.grad_accum_steps, "micro-batch", "micro-batches"), c.max_steps),
       fmt::format("memory     {} planned{}", mebibytes(training.arena_bytes.at(Home::device)),
                   ranks > 1 ? " on each rank" : "")};
   if (ranks > 1) {
@@ -70,8 +74,11 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
 
 void require_work_for(const RunConfig& config, int64_t ranks) {
   if (ranks <= config.grad_accum_steps) return;
-  user_error("a step has {} micro-batches and there are {} ranks; set grad_accum_steps = {} or use {} ranks",
-             config.grad_accum_steps, ranks, ranks, config.grad_accum_steps);
+  const int64_t sequences = config.micro_batch * config.grad_accum_steps;
+  const std::string same =
+      sequences % ranks == 0 ? fmt::format(" (with micro_batch = {} the step stays as it is)", sequences / ranks) : "";
+  user_error("a step has fewer micro-batches than there are ranks, {} and {}; set grad_accum_steps = {}{}, or use {}",
+             config.grad_accum_steps, ranks, ranks, same, counted(config.grad_accum_steps, "rank", "ranks"));
 }
 
 Worker worker_here(const RunConfig& config, int64_t ranks) {
@@ -90,6 +97,7 @@ std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c, int64_t
   verify_others(ops, c, worker);
   const int64_t available = available_memory_bytes() / ranks;
   require_memory(ops, c, worker, training, available);
+  require_disk(training, ranks, c.out, free_bytes_for(c.out));
   std::vector<std::string> lines = plan_lines(c, training, worker);
   lines.push_back(
       fmt::format("           {} free on this machine{}", mebibytes(available), ranks > 1 ? " for each rank" : ""));

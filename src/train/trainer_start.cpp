@@ -81,6 +81,7 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
   require_exportable(config_.model);
   require_work_for(config_, world_.ranks());
   require_memory(ops_, config_, worker_, program_, available_memory_bytes() / neighbours(world_));
+  require_disk(program_, world_.ranks(), config_.out, free_bytes_for(config_.out));
   if (leads()) claim_output_directory();
   open_data();
   require_sample_prompt(config_, corpus_->tokenizer);  // refused now, not after the training
@@ -172,6 +173,7 @@ void Trainer::start_or_resume() {
     initialize();
   }
   set_counters();
+  barrier(world_);  // a run has begun when no rank can refuse it any more
   if (leads()) write_file_atomic(config_.out + "/config.toml", print(config_));
   barrier(world_);
 }

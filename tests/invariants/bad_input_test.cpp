@@ -218,7 +218,7 @@ TEST_F(BadInput, ADamagedNewestCheckpointGivesWayToTheOneBefore) {
 }
 
 TEST_F(BadInput, Resume) {
-  refused({"resume", path("nowhere")}, {path("nowhere"), "config.toml", "No such file"});
+  refused({"resume", path("nowhere")}, {"there is no " + path("nowhere/config.toml"), "name the directory of a run"});
   trained();
   refused({"resume", out().string(), "seed=3"}, {"override 'seed=3'", "may change max_steps"});
   refused({"resume", out().string(), "max_steps=3"}, {"step-00000004", "beyond max_steps = 3"});
@@ -246,6 +246,28 @@ TEST_F(BadInput, MemoryBeyondTheMachine) {
   const Outcome outcome = run(train({"micro_batch=262144", "seq_len=4096", "model.max_position_embeddings=4096"}));
   EXPECT_EQ(outcome.code, 3) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("by region:"));
+}
+
+// Refused before the data is prepared: the disk holds nothing but its directory.
+TEST_F(BadInput, OffloadBeyondTheDisk) {
+  constexpr int kCannot = 77;
+  const std::string script =
+      "place=$1; shift; mount -t tmpfs -o size=64k none \"$place\" || exit 77; \"$@\"; code=$?; ls -A \"$place\"; exit "
+      "$code";
+  Strings words = {"unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", out().string(), program_path()};
+  const Strings command = train({"offload=all", "micro_batch=64", "checkpoint_every=0"});
+  words.insert(words.end(), command.begin(), command.end());
+  const Outcome outcome = run(words, {.program = "/usr/bin/env"});
+  if (outcome.code == kCannot || outcome.err.starts_with("unshare")) GTEST_SKIP() << outcome.err;
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, StartsWith("centavo: what is offloaded takes "));
+  EXPECT_THAT(outcome.err, HasSubstr("of disk in " + out().string()));
+  EXPECT_EQ(outcome.out, "");
+}
+
+TEST_F(BadInput, ARefusedRunMakesNoDirectory) {
+  write(path("empty.txt"), "");
+  train_refused({"out=" + path("not/yet"), "text=" + path("empty.txt")}, {"there is no text"});
 }
 
 TEST_F(BadInput, ALossThatIsNotFinite) {
@@ -377,7 +399,9 @@ TEST_F(BadInput, CommandLines) {
   refused({}, {"subcommand is required", "--help"});
   refused({"tran"}, {"no command 'tran', did you mean train?"});
   refused({"train"}, {"RUN.toml is required"});
-  refused(train({"--resum"}), {"--resum", "--help"});
+  refused(train({"--resum"}), {"--resum", "see centavo train --help"});
+  refused({"train", run_file(), "--max_steps", "3"}, {"--max_steps", "keys are written key=value, without dashes"});
+  refused({"data", "build", path("text.txt"), "--vocab-size", "300"}, {"--out", "see centavo data build --help"});
   refused({"program", run_file(), "--after"}, {"--after"});
   for (const Strings& args : {Strings{"--help"}, {"train", "--help"}, {"program", "--help"}, {"--version"}}) {
     const Outcome outcome = run(args);

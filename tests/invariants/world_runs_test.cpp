@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/files.h"
 #include "base/rng.h"
 #include "tests/support/models.h"
 #include "tests/support/paths.h"
@@ -29,6 +30,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
+using namespace std::string_literals;
 using Strings = std::vector<std::string>;
 using Clock = std::chrono::steady_clock;
 
@@ -296,6 +298,22 @@ TEST_F(WorldRuns, AFreshStartRefusesAnotherRun) {
   EXPECT_THAT(outcome.err, HasSubstr("holds the checkpoints of an earlier run"));
   EXPECT_EQ(count(outcome.err, "\n"), 1) << outcome.err;
   EXPECT_TRUE(saved_state(out("alone")) == expected_);
+}
+
+// By the parent and by ranks that have none; found out by rank 0 alone, or by every rank.
+TEST_F(WorldRuns, ARefusedRunLeavesNothing) {
+  write_file_atomic(out("empty.txt"), "");
+  const Strings mpirun = {"mpirun", "--oversubscribe", "-n", "3", program_path()};
+  for (const std::string& wrong : {"memory=1KiB"s, "model.vocab_size=70"s, "text=" + out("empty.txt"), "ranks"s}) {
+    Strings words = {"train", file_, "out=" + out("not/yet")};
+    words.push_back(wrong == "ranks" ? "grad_accum_steps=2" : wrong);
+    const Outcome local = run(on_ranks(words, 3));
+    EXPECT_TRUE(local.code == 2 || local.code == 3) << local.err;
+    EXPECT_FALSE(fs::exists(out("not"))) << wrong;
+    words.insert(words.begin(), mpirun.begin(), mpirun.end());
+    EXPECT_EQ(run(words, {.program = "/usr/bin/env"}).code, local.code) << wrong;
+    EXPECT_FALSE(fs::exists(out("not"))) << wrong << ", without a parent";
+  }
 }
 
 TEST_F(WorldRuns, AStoppedRankIsNamedAsAHang) {
