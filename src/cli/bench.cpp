@@ -25,6 +25,7 @@
 #include "plan/ceilings.h"
 #include "plan/op_times.h"
 #include "plan/profile_table.h"
+#include "train/step_program.h"
 #include "train/units.h"
 #include "train/version.h"
 
@@ -115,6 +116,12 @@ std::vector<std::string> op_names(const OpTable& ops) {
   return names;
 }
 
+bool calls(const Program& program, const std::string& kind) {
+  return std::ranges::any_of(program.sections, [&](const Section& section) {
+    return std::ranges::any_of(section.ops, [&](const Op& op) { return op.kind == kind; });
+  });
+}
+
 void measure_op(const Arguments& arguments) {
   const OpTable ops = all_ops();
   if (ops.find(arguments.op) == nullptr) {
@@ -123,6 +130,9 @@ void measure_op(const Arguments& arguments) {
   }
   const RunConfig config = parse_run_config_text(kDefaultRun, "bench.toml", arguments.overrides);
   const int threads = CpuMachine::thread_count(arguments.threads > 0 ? arguments.threads : config.threads);
+  if (!calls(training_program(ops, config, Worker(threads)), arguments.op)) {
+    user_error("the training program of this run calls no {}; ask for another op or run", arguments.op);
+  }
   OpTimes times;
   time_ops(ops, config, threads, memory_for_probes(), kEffort, times);
   Profile profile;

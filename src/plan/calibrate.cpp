@@ -44,6 +44,7 @@ Profile calibrate(const OpTable& ops, const Calibration& c) {
     }
   }
   profile.samples = times.samples();
+  profile.disturbed_share = times.disturbed_share();
   return profile;
 }
 

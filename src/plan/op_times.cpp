@@ -1,5 +1,7 @@
 #include "plan/op_times.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <unordered_map>
@@ -20,6 +22,7 @@ double seconds_between(Clock::time_point a, Clock::time_point b) {
 
 // What else runs on a machine only adds time, so the faster calls say what the op takes; the very fastest had luck.
 constexpr double kQuantile = 0.25;
+constexpr size_t kFewestClean = 3;
 
 double typical(std::vector<double> values) {
   const auto at = values.begin() + static_cast<std::ptrdiff_t>(kQuantile * static_cast<double>(values.size()));
@@ -78,6 +81,13 @@ void fill(CpuMachine& machine, const RunConfig& config) {
   if (program.find("seed") != kNone) write_slots(machine, "seed", std::vector<int64_t>{1});
 }
 
+// How often a thread of this process had to make room for another.
+int64_t involuntary_switches() {
+  rusage usage = {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_nivcsw;
+}
+
 // The ops of a machine's program, each with its case and its times.
 class Stopwatch {
  public:
@@ -92,24 +102,35 @@ class Stopwatch {
   }
 
   void step() {
+    Timing before = Timing::disturbed;
+    int64_t switches = involuntary_switches();
     Clock::time_point last = Clock::now();
     machine_.step([&](int64_t, const Section&, const Op& op) {
       const Clock::time_point now = Clock::now();
-      rows_.at(&op).seconds.push_back(seconds_between(last, now));
+      const int64_t count = involuntary_switches();
+      const Timing during = count == switches ? Timing::clean : Timing::disturbed;
+      const bool clean = during == Timing::clean && before == Timing::clean;
+      rows_.at(&op).calls.push_back({seconds_between(last, now), clean ? Timing::clean : Timing::disturbed});
+      before = during;
+      switches = count;
       last = Clock::now();
     });
   }
 
   void add_to(OpTimes& times) const {
     for (const auto& [op, row] : rows_) {
-      for (const double seconds : row.seconds) times.add(row.op_case, seconds);
+      for (const TimedCall& call : row.calls) times.add(row.op_case, call.seconds, call.timing);
     }
   }
 
  private:
+  struct TimedCall {
+    double seconds = 0;
+    Timing timing = Timing::clean;
+  };
   struct Row {
     OpCase op_case;
-    std::vector<double> seconds;
+    std::vector<TimedCall> calls;
   };
   CpuMachine& machine_;
   std::unordered_map<const Op*, Row> rows_;
@@ -117,20 +138,32 @@ class Stopwatch {
 
 }  // namespace
 
-void OpTimes::add(const OpCase& op, double seconds) {
+void OpTimes::add(const OpCase& op, double seconds, Timing timing) {
   Timed& timed = timed_[{op.signature, op.extents}];
   timed.cost = op.cost;
-  timed.seconds.push_back(seconds);
+  (timing == Timing::clean ? timed.clean : timed.disturbed).push_back(seconds);
+}
+
+double OpTimes::disturbed_share() const {
+  double disturbed = 0;
+  double all = 0;
+  for (const auto& [key, timed] : timed_) {
+    disturbed += static_cast<double>(timed.disturbed.size());
+    all += static_cast<double>(timed.clean.size() + timed.disturbed.size());
+  }
+  return all > 0 ? disturbed / all : 0;
 }
 
 std::vector<OpSample> OpTimes::samples() const {
   std::vector<OpSample> all;
   for (const auto& [key, timed] : timed_) {
+    std::vector<double> calls = timed.clean;
+    if (calls.size() < kFewestClean) calls.insert(calls.end(), timed.disturbed.begin(), timed.disturbed.end());
     all.push_back({.signature = key.first,
                    .extents = key.second,
                    .flops = timed.cost.flops,
                    .bytes = timed.cost.bytes,
-                   .seconds = std::max(typical(timed.seconds), 1e-9)});
+                   .seconds = std::max(typical(std::move(calls)), 1e-9)});
   }
   return all;
 }

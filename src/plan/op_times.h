@@ -2,6 +2,7 @@
 // them.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <utility>
@@ -20,17 +21,24 @@ struct TimingEffort {
   double seconds = 1;  // after the least steps
 };
 
+// Was a thread of this process taken off its processor during a call, or during the one before: then a thread may have
+// come late.
+enum class Timing : uint8_t { clean, disturbed };
+
 // Every call of every case that was timed.
 class OpTimes {
  public:
-  void add(const OpCase& op, double seconds);
-  // The lower quartile of each case's calls, ordered by signature and extents.
+  void add(const OpCase& op, double seconds, Timing timing);
+  // The lower quartile of each case's clean calls, or of all where fewer than three are clean, ordered by signature and
+  // extents.
   std::vector<OpSample> samples() const;
+  double disturbed_share() const;
 
  private:
   struct Timed {
     Cost cost;
-    std::vector<double> seconds;
+    std::vector<double> clean;
+    std::vector<double> disturbed;
   };
   std::map<std::pair<std::string, std::vector<int64_t>>, Timed> timed_;
 };

@@ -11,6 +11,9 @@
 namespace centavo {
 namespace {
 
+// Shares of interrupted calls above this are told.
+constexpr double kMuchDisturbed = 0.05;
+
 std::string kind_of(const std::string& signature) { return signature.substr(0, signature.find(' ')); }
 
 // The dtype of the first operand there is.
@@ -62,12 +65,18 @@ std::string profile_table(const Profile& profile) {
     add(rows[{kind_of(sample.signature), dtype_of(sample.signature)}], share_of_floor(profile, sample), sample.seconds);
   }
   std::string text = ceilings(profile);
-  text += fmt::format("\n{:<20}{:<6}{:>8}{:>22}{:>24}\n", "op", "", "samples", "time, us", "share of floor");
+  text += fmt::format("\n{:<20}{:<6}{:>8}{:>22}  {}\n", "op", "", "samples", "least, most us",
+                      "share of floor: least, median, most");
   for (auto& [key, row] : rows) {
     std::ranges::sort(row.shares);
     text += fmt::format("{:<20}{:<6}{:>8}{:>11.1f}{:>11.0f}{:>8.2f}{:>8.2f}{:>8.2f}\n", key.first, key.second,
                         row.shares.size(), 1e6 * row.fastest, 1e6 * row.slowest, row.shares.front(),
                         row.shares[row.shares.size() / 2], row.shares.back());
+  }
+  if (profile.disturbed_share > kMuchDisturbed) {
+    text +=
+        fmt::format("\nOther processes interrupted {:.0f} % of the calls; measure again when the machine is quiet.\n",
+                    100 * profile.disturbed_share);
   }
   return text;
 }

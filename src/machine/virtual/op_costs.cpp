@@ -30,6 +30,12 @@ double distance_between(const std::vector<int64_t>& a, const std::vector<int64_t
   return sum / static_cast<double>(std::max<size_t>(a.size(), 1));
 }
 
+// An op's share of its floor follows its work as much as its shape.
+double work_distance(double floor_a, double floor_b) {
+  const double d = std::log(floor_a / floor_b);
+  return d * d;
+}
+
 double mean_log_share(std::vector<Neighbour> all) {
   const size_t count = std::min(kNeighbours, all.size());
   const auto nearer = [](const Neighbour& a, const Neighbour& b) { return a.distance < b.distance; };
@@ -38,7 +44,7 @@ double mean_log_share(std::vector<Neighbour> all) {
   double weights = 0;
   for (size_t i = 0; i < count; ++i) {
     if (all[i].distance == 0) return all[i].log_share;
-    const double weight = 1 / (all[i].distance * all[i].distance);
+    const double weight = 1 / all[i].distance;
     sum += weight * all[i].log_share;
     weights += weight;
   }
@@ -66,7 +72,8 @@ double OpCosts::computed(const OpCase& op) {
     const OpSample& sample = profile_.samples[it->second];
     if (sample.extents.size() != op.extents.size()) continue;
     const double floor = floor_of({sample.signature, sample.extents, {.flops = sample.flops, .bytes = sample.bytes}});
-    neighbours.push_back({distance_between(sample.extents, op.extents), std::log(sample.seconds / floor)});
+    const double distance = distance_between(sample.extents, op.extents) + work_distance(floor, floor_of(op));
+    neighbours.push_back({distance, std::log(sample.seconds / floor)});
   }
   if (neighbours.empty()) {
     if (std::ranges::find(unknown_, op.signature) == unknown_.end()) unknown_.push_back(op.signature);

@@ -47,7 +47,8 @@ ordered_json head_of(const Profile& p) {
           {"copy_bytes_per_second", p.copy_bytes_per_second},
           {"product_flops_per_second", p.product_flops},
           {"disk_read_bytes_per_second", p.disk_read_bytes_per_second},
-          {"disk_write_bytes_per_second", p.disk_write_bytes_per_second}};
+          {"disk_write_bytes_per_second", p.disk_write_bytes_per_second},
+          {"disturbed_share", p.disturbed_share}};
 }
 
 std::string dumped(const ordered_json& json) {
@@ -157,6 +158,7 @@ Profile read_profile(const std::filesystem::path& file) {
                   .product_flops = rates_from(fields.at("product_flops_per_second"), path),
                   .disk_read_bytes_per_second = fields.number("disk_read_bytes_per_second"),
                   .disk_write_bytes_per_second = fields.number("disk_write_bytes_per_second"),
+                  .disturbed_share = fields.number("disturbed_share"),
                   .samples = {}};
   const ordered_json& samples = fields.at("samples");
   if (!samples.is_array()) fields.refuse("has samples that are no list");

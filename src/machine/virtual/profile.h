@@ -6,7 +6,8 @@
 //   floor(op)  = max(flops / product_rate(dtype), bytes / copy_rate)                                       seconds
 //   cost(op)   = floor(op) * exp(weighted mean of log(seconds / floor) over the nearest samples)
 //
-// nearest by distance between the logarithms of the extents; a sample of the same extents is taken as it is. An op
+// over the six nearest, each weighted by 1 / distance: the mean square of the differences of the logarithms of the
+// extents, plus the square of that of the floors. A sample of the same extents is taken as it is. An op
 // without a sample costs its floor times `kUnknownFactor`, and is counted in `unknown`.
 #pragma once
 
@@ -41,7 +42,7 @@ struct OpSample {
   std::vector<int64_t> extents;
   double flops = 0;
   double bytes = 0;
-  double seconds = 0;  // of a call; the lower quartile of many
+  double seconds = 0;  // of a call: the lower quartile of those that were not disturbed
 };
 
 struct Profile {
@@ -52,8 +53,9 @@ struct Profile {
   std::string date;                             // ISO 8601
   double copy_bytes_per_second = 0;             // read + written
   std::map<std::string, double> product_flops;  // per second, by dtype of the operands
-  double disk_read_bytes_per_second = 0;
+  double disk_read_bytes_per_second = 0;        // 0: not known
   double disk_write_bytes_per_second = 0;
+  double disturbed_share = 0;  // of the timed calls: those that another process interrupted
   std::vector<OpSample> samples;
 
   // The time of an op at the ceilings. Operands that lie in a cache may be moved faster.

@@ -21,6 +21,7 @@ Profile small_profile() {
           .product_flops = {{"f32", 2e11}, {"bf16", 5e11}},
           .disk_read_bytes_per_second = 0,
           .disk_write_bytes_per_second = 1.5e9,
+          .disturbed_share = 0.25,
           .samples = {{"linear f32 f32 - > f32", {64, 32, 16, 32, 64, 16}, 65536, 14336, 1e-6},
                       {"linear f32 f32 - > f32", {256, 64, 64, 64, 256, 64}, 2097152, 147456, 2.5e-5}}};
 }
@@ -63,6 +64,7 @@ TEST(Profile, WrittenAndReadIsTheSame) {
   EXPECT_EQ(q.threads, p.threads);
   EXPECT_EQ(q.product_flops, p.product_flops);
   EXPECT_EQ(q.disk_write_bytes_per_second, p.disk_write_bytes_per_second);
+  EXPECT_EQ(q.disturbed_share, p.disturbed_share);
   ASSERT_EQ(q.samples.size(), p.samples.size());
   EXPECT_EQ(q.samples[1].signature, p.samples[1].signature);
   EXPECT_EQ(q.samples[1].extents, p.samples[1].extents);

@@ -1,0 +1,65 @@
+#include "plan/op_times.h"
+
+#include <gtest/gtest.h>
+
+#include "base/errors.h"
+#include "plan/probe.h"
+#include "tests/support/models.h"
+#include "train/step_program.h"
+
+namespace centavo {
+namespace {
+
+const OpCase kAdd{"add f32 f32 > f32", {8, 8, 8}, {.flops = 8, .bytes = 96}};
+
+TEST(OpTimes, CleanCallsSpeakForACase) {
+  OpTimes times;
+  for (const double seconds : {1.0, 2.0, 3.0, 4.0}) times.add(kAdd, seconds, Timing::clean);
+  for (int i = 0; i < 4; ++i) times.add(kAdd, 0.5, Timing::disturbed);
+  ASSERT_EQ(times.samples().size(), 1U);
+  EXPECT_EQ(times.samples()[0].seconds, 2.0);
+  EXPECT_EQ(times.samples()[0].bytes, 96);
+  EXPECT_EQ(times.disturbed_share(), 0.5);
+}
+
+TEST(OpTimes, WithFewCleanCallsAllSpeak) {
+  OpTimes times;
+  times.add(kAdd, 4.0, Timing::clean);
+  for (const double seconds : {5.0, 6.0, 7.0}) times.add(kAdd, seconds, Timing::disturbed);
+  EXPECT_EQ(times.samples()[0].seconds, 5.0);
+}
+
+// Every op of the program gets a sample, under the case that a reader of the program asks for.
+TEST(OpTimes, EveryOpOfAStepIsTimed) {
+  const RunConfig config = probe_config({32, 64, 2, 16, 2, 64, 2}, "bf16");
+  OpTimes times;
+  time_ops(testing::test_ops(), config, 2, int64_t{1} << 30, {.least_steps = 1, .most_steps = 2, .seconds = 0}, times);
+  Profile profile;
+  profile.copy_bytes_per_second = 1e10;
+  profile.product_flops["f32"] = 1e11;
+  profile.samples = times.samples();
+  OpCosts costs(profile);
+  const Program program =
+      with_documents(training_program(testing::test_ops(), config, Worker(2)), testing::test_ops(), config.micro_batch);
+  for (const Section& section : program.sections) {
+    for (const Op& op : section.ops) EXPECT_GT(costs.seconds(case_of(testing::test_ops(), program, op)), 0);
+  }
+  EXPECT_TRUE(costs.unknown().empty());
+}
+
+TEST(OpTimes, TooLargeAModelIsRefused) {
+  OpTimes times;
+  EXPECT_THROW(time_ops(testing::test_ops(), probe_config({32, 64, 2, 16, 2, 64, 1}, "fp32"), 2, 1000, {}, times),
+               OutOfMemory);
+}
+
+// The models that predictions are scored on must lie between the ladder's sizes, not on them.
+TEST(Ladder, HoldsNoneOfTheScoredModels) {
+  for (const RunConfig& config : ladder(Ladder::full)) {
+    const int64_t width = config.model.hidden_size;
+    EXPECT_TRUE(width != 128 && width != 384 && width != 512 && width != 768) << name_of_probe(config);
+  }
+}
+
+}  // namespace
+}  // namespace centavo
