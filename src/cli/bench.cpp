@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "base/host.h"
 #include "base/nearest.h"
 #include "cli/commands.h"
+#include "cli/profile_place.h"
 #include "machine/cpu/cpu_machine.h"
 #include "ops/all.h"
 #include "plan/calibrate.h"
@@ -42,12 +42,9 @@ struct Arguments {
 };
 
 std::string default_profile_path() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && *cache != 0) return std::string(cache) + "/centavo/profile.json";
-  const char* home = std::getenv("HOME");
-  if (home == nullptr || *home == 0)
-    user_error("neither XDG_CACHE_HOME nor HOME is set; name the file with --out FILE");
-  return std::string(home) + "/.cache/centavo/profile.json";
+  const std::string file = profile_place();
+  if (file.empty()) user_error("neither XDG_CACHE_HOME nor HOME is set; name the file with --out FILE");
+  return file;
 }
 
 std::string now_text() {

@@ -1,17 +1,14 @@
 // Where the profile of this machine lies, and the costs that come from it.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 
+#include "cli/rank_place.h"
 #include "machine/virtual/cost_source.h"
 #include "program/op_table.h"
 
 namespace centavo {
-
-// The value of an environment variable, or null.
-using Variables = std::function<const char*(const char*)>;
 
 // centavo/profile.json in XDG_CACHE_HOME, else in ~/.cache; empty where neither has a value.
 std::string profile_place(const Variables& variable);
