@@ -71,6 +71,16 @@ TEST(Quickstart, ARunOfAnotherTextIsNotContinued) {
   }
 }
 
+// A library has no command of its name: Debian is asked, whatever the package is called.
+TEST(Check, InstalledPackagesAreNotInstalledAgain) {
+  const std::string root = fresh_directory("check-packages");
+  fs::copy_file(source_path("check"), root + "/check");
+  const std::string say = "source ./check && command() { true; } && dpkg-query() { printf '%s' ";
+  const std::string ask = "; } && missing_of \"${build_packages[@]}\"";
+  EXPECT_EQ(bash(root, say + "installed" + ask).out, "");
+  EXPECT_THAT(bash(root, say + "config-files" + ask).out, HasSubstr("zlib1g-dev\n"));
+}
+
 // The functions of ./check, without its main.
 TEST(Check, AGreenStampHoldsForTheProgramThatWasTested) {
   const std::string root = fresh_directory("check");
