@@ -174,6 +174,21 @@ TEST(Philox, KnownAnswers) {
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
+TEST(RandomStreams, DrawsAreTheLowBitsOfTheWords) {
+  const RandomStream stream = random_stream(1, 2, 3, 4);
+  for (const uint64_t first : {uint64_t{0}, uint64_t{7}, (uint64_t{1} << 32) - 9}) {
+    uint16_t words[3][21] = {};
+    draw16(stream, first, 21, {{words[0], words[1], words[2]}});
+    uint16_t alone[21] = {};
+    draw16(stream, first, 21, {{nullptr, alone, nullptr}});
+    for (uint64_t i = 0; i < 21; ++i) {
+      const auto expected = philox(stream.key, first + i, stream.stream);
+      for (size_t w = 0; w < 3; ++w) EXPECT_EQ(words[w][i], expected[w] & 0xffffu) << first << " " << i << " " << w;
+      EXPECT_EQ(alone[i], words[1][i]) << first << " " << i;
+    }
+  }
+}
+
 TEST(RandomStreams, EveryKeyMatters) {
   const auto first = [](const RandomStream& stream) { return stream.bits(0); };
   const uint32_t base = first(random_stream(1, 1, 1, 1));

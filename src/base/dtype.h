@@ -46,9 +46,9 @@ struct bf16 {
 // E[result] = value. `random` is 16 uniform bits. Infinity and NaN are rounded to nearest.
 inline bf16 stochastic_round(float value, uint32_t random) {
   const uint32_t u = std::bit_cast<uint32_t>(value);
-  if ((u & 0x7f800000u) == 0x7f800000u) return bf16(value);
-  bf16 result;
-  result.bits = static_cast<uint16_t>((u + (random & 0xffffu)) >> 16);
+  const bool is_finite = (u & 0x7f800000u) != 0x7f800000u;
+  bf16 result = bf16(value);
+  result.bits = is_finite ? static_cast<uint16_t>((u + (random & 0xffffu)) >> 16) : result.bits;
   return result;
 }
 

@@ -5,7 +5,10 @@
 //
 // exp(r) is 1 + r + r^2 P(r) with P of degree 5. Error against the exact value: <= 2 ulp over the whole range, the
 // subnormal results included. exp(-inf) = 0, exp(+inf) = inf, overflow gives inf, NaN stays NaN; exp(0) = 1.
-// The double form is std::exp, for code that is a template on its accumulator.
+// The double forms are std::exp, for code that is a template on its accumulator.
+//
+// Two shorter forms of the same bound: `exp_nonpositive` for x <= 0, and `exp_flushed` for weights of a sum, where x is
+// at most 88 and below -85.9 the result is 0.
 //
 // Source: Moshier, Cephes library, single/expf.c (range reduction and coefficients).
 #pragma once
@@ -30,28 +33,58 @@ inline float blend(bool condition, float a, float b) {
 
 inline double blend(bool condition, double a, double b) { return condition ? a : b; }
 
-inline float exp_fast(float x) {
+// exp(x) = p 2^(n - lift).
+struct ExpParts {
+  float p;
+  int32_t n;
+  // n in the place of an exponent; 0 where x is NaN, so that p + power is NaN too.
+  uint32_t power() const { return static_cast<uint32_t>(n) << 23; }
+};
+
+// `lift` is whole. P in pairs, which do not wait for each other.
+inline ExpParts exp_parts(float x, float lift = 0.0f) {
   constexpr float kLog2E = 1.44269504088896341f;
   constexpr float kLn2High = 0.693359375f;  // 9 bits, so n * kLn2High is exact
   constexpr float kLn2Low = -2.12194440e-4f;
-  constexpr float kBound = 105.0f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves a whole number in the low bits
+  const float round = kRound + lift;
+  const float shifted = x * kLog2E + round;
+  const float whole = shifted - round;
+  const float r = (x - whole * kLn2High) - whole * kLn2Low;
+  const float r2 = r * r;
+  const float high = 1.9875691500e-4f * r + 1.3981999507e-3f;
+  const float middle = 8.3334519073e-3f * r + 4.1665795894e-2f;
+  const float low = 1.6666665459e-1f * r + 5.0000001201e-1f;
+  const float p = ((high * r2 + middle) * r2 + low) * r2 + r + 1.0f;
+  return {p, std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRound)};
+}
+
+inline float exp_fast(float x) {
+  constexpr float kBound = 105.0f;
   // Beyond the bound the result is 0 or inf; NaN passes.
   x = blend(std::fabs(x) > kBound, std::copysign(kBound, x), x);
-  const float shifted = x * kLog2E + kRound;
-  const float whole = shifted - kRound;
-  const float r = (x - whole * kLn2High) - whole * kLn2Low;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
+  const ExpParts e = exp_parts(x);
   // In two factors: 2^n itself may be subnormal or overflow where the result does not.
-  const int32_t n = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRound);
-  const int32_t half = n >> 1;
-  return p * power_of_two(half) * power_of_two(n - half);
+  const int32_t half = e.n >> 1;
+  return e.p * power_of_two(half) * power_of_two(e.n - half);
+}
+
+// For x <= 0. The exponent's bits make it 2^64 too large, where it is never subnormal.
+inline double exp_nonpositive(double x) { return std::exp(x); }
+
+inline float exp_nonpositive(float x) {
+  constexpr float kBound = -105.0f;
+  const ExpParts e = exp_parts(blend(x < kBound, kBound, x), 64.0f);
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(e.p) + e.power()) * 0x1p-64f;
+}
+
+// For x <= 88, and 0 below -85.9, where p and the exponents' sum stay normal.
+inline double exp_flushed(double x) { return std::exp(x); }
+
+inline float exp_flushed(float x) {
+  constexpr float kSmallest = -85.9f;
+  const ExpParts e = exp_parts(x);
+  return blend(x < kSmallest, 0.0f, std::bit_cast<float>(std::bit_cast<uint32_t>(e.p) + e.power()));
 }
 
 }  // namespace centavo

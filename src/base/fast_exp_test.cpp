@@ -10,13 +10,15 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// |exp_fast(x) - exp(x)| in units of the last place of the float nearest to exp(x).
-double error_ulp(float x) {
+// |value - exp(x)| in units of the last place of the float nearest to exp(x).
+double error_ulp(float x, float value) {
   const double exact = std::exp(static_cast<double>(x));
   const float nearest = static_cast<float>(exact);
   const double ulp = static_cast<double>(std::nextafter(nearest, kInfinity)) - static_cast<double>(nearest);
-  return std::abs(static_cast<double>(exp_fast(x)) - exact) / ulp;
+  return std::abs(static_cast<double>(value) - exact) / ulp;
 }
+
+double error_ulp(float x) { return error_ulp(x, exp_fast(x)); }
 
 double worst_error_ulp(float low, float high, int count) {
   double worst = 0;
@@ -66,6 +68,32 @@ TEST(FastExp, SameBitsInALoop) {
     volatile float single = x[i];
     EXPECT_EQ(y[i], exp_fast(single)) << x[i];
   }
+}
+
+TEST(FastExp, NonpositiveIsWithinTwoUlp) {
+  for (int i = 0; i <= 1'000'000; ++i) {
+    const float x = -104.0f * static_cast<float>(i) / 1e6f;
+    ASSERT_LE(error_ulp(x, exp_nonpositive(x)), 2.0) << x;
+  }
+  EXPECT_EQ(exp_nonpositive(-0.0f), 1.0f);
+  for (const float x : {-104.5f, -1e9f, std::numeric_limits<float>::lowest(), -kInfinity}) {
+    EXPECT_EQ(exp_nonpositive(x), 0.0f) << x;
+  }
+  EXPECT_TRUE(std::isnan(exp_nonpositive(std::numeric_limits<float>::quiet_NaN())));
+  EXPECT_EQ(exp_nonpositive(-1.25), std::exp(-1.25));
+}
+
+TEST(FastExp, FlushedIsWithinTwoUlpOrZero) {
+  for (int i = 0; i <= 1'000'000; ++i) {
+    const float x = -85.9f + 173.9f * static_cast<float>(i) / 1e6f;
+    ASSERT_LE(error_ulp(x, exp_flushed(x)), 2.0) << x;
+  }
+  EXPECT_EQ(exp_flushed(0.0f), 1.0f);
+  for (const float x : {-86.0f, -104.0f, -1e9f, std::numeric_limits<float>::lowest(), -kInfinity}) {
+    EXPECT_EQ(exp_flushed(x), 0.0f) << x;
+  }
+  EXPECT_TRUE(std::isnan(exp_flushed(std::numeric_limits<float>::quiet_NaN())));
+  EXPECT_EQ(exp_flushed(-1.25), std::exp(-1.25));
 }
 
 TEST(FastExp, BlendPicksASide) {

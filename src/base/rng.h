@@ -26,6 +26,13 @@ struct RandomStream {
   double normal(uint64_t element) const;
 };
 
+// The low 16 bits of words 0, 1 and 2 of the elements [first, first + count): what stochastic rounding draws. A null
+// pointer leaves a word out.
+struct Draws16 {
+  uint16_t* word[3];
+};
+void draw16(const RandomStream& stream, uint64_t first, int64_t count, const Draws16& draws);
+
 RandomStream random_stream(uint64_t seed, uint64_t step, uint32_t micro_batch, uint32_t logical_id);
 
 // 64-bit mix of a text, for streams that are named rather than numbered (parameter initialisation).

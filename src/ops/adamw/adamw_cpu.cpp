@@ -36,6 +36,7 @@ void store_nearest(const A* tile, const uint16_t*, int64_t first, int64_t n, voi
 template <class A>
 void store_stochastic(const A* tile, const uint16_t* random, int64_t first, int64_t n, void* to) {
   bf16* x = static_cast<bf16*>(to) + first;
+#pragma omp simd
   for (int64_t i = 0; i < n; ++i) x[i] = stochastic_round(static_cast<float>(tile[i]), random[i]);
 }
 
@@ -130,16 +131,6 @@ void update(const Coefficients<A>& k, int64_t n, Tile<A>& tile) {
 }
 
 template <class A>
-void draw(const RandomStream& stream, int64_t first_element, int64_t n, Tile<A>& tile) {
-  for (int64_t i = 0; i < n; ++i) {
-    const auto words = philox(stream.key, static_cast<uint64_t>(first_element + i), stream.stream);
-    tile.random_w[i] = static_cast<uint16_t>(words[0]);
-    tile.random_m[i] = static_cast<uint16_t>(words[1]);
-    tile.random_v[i] = static_cast<uint16_t>(words[2]);
-  }
-}
-
-template <class A>
 void update_tile(const Plan<A>& p, const Coefficients<A>& k, const RandomStream& stream, const CpuCall& call,
                  int64_t first) {
   const int64_t n = std::min(kTile, p.elements - first);
@@ -149,7 +140,9 @@ void update_tile(const Plan<A>& p, const Coefficients<A>& k, const RandomStream&
   p.load_m(call.inputs[kM], first, n, tile.m);
   p.load_v(call.inputs[kV], first, n, tile.v);
   update(k, n, tile);
-  if (p.draws) draw(stream, p.first_element + first, n, tile);
+  if (p.draws) {
+    draw16(stream, static_cast<uint64_t>(p.first_element + first), n, {{tile.random_w, tile.random_m, tile.random_v}});
+  }
   p.store_w(tile.w, tile.random_w, first, n, call.outputs[0]);
   p.store_m(tile.m, tile.random_m, first, n, call.outputs[1]);
   p.store_v(tile.v, tile.random_v, first, n, call.outputs[2]);

@@ -60,14 +60,15 @@ struct Tiles {
   alignas(64) A peak[kTile];
   alignas(64) A sum[kTile];
   alignas(64) A shrink[kTile];
-  Seen seen;
+  Rows rows;
 };
 
 // One key, one vector of rows.
 template <class A>
-void hide_unseen(const Seen& seen, int64_t key, int64_t row, A* s) {
+void hide_unseen(const Rows& rows, int32_t key, int64_t row, A* s) {
+#pragma omp simd
   for (int64_t r = 0; r < kVectorLanes<A>; ++r) {
-    const bool sees = (key >= seen.first[row + r]) & (key <= seen.last[row + r]);
+    const bool sees = (key >= rows.first[row + r]) & (key <= rows.last[row + r]);
     s[r] = blend(sees, s[r], kUnseen<A>);
   }
 }
@@ -82,30 +83,25 @@ void advance_softmax(const Meeting& at, int64_t row, Mask mask, Tiles<A>& t) {
   std::copy_n(t.peak + row, lanes, peak);
   for (int64_t j = 0; j < keys; ++j) {
     A* s = t.s + j * kTile + row;
-    if (mask == Mask::some) hide_unseen(t.seen, at.begin + j, row, s);
+    if (mask == Mask::some) hide_unseen(t.rows, static_cast<int32_t>(at.begin + j), row, s);
+#pragma omp simd
     for (int64_t r = 0; r < lanes; ++r) peak[r] = s[r] > peak[r] ? s[r] : peak[r];
   }
+#pragma omp simd
   for (int64_t r = 0; r < lanes; ++r) {
-    t.shrink[row + r] = exp_fast(t.peak[row + r] - peak[r]);
+    t.shrink[row + r] = exp_flushed(t.peak[row + r] - peak[r]);
     sum[r] = t.sum[row + r] * t.shrink[row + r];
   }
   for (int64_t j = 0; j < keys; ++j) {
     A* s = t.s + j * kTile + row;
+#pragma omp simd
     for (int64_t r = 0; r < lanes; ++r) {
-      s[r] = exp_fast(s[r] - peak[r]);
+      s[r] = exp_flushed(s[r] - peak[r]);
       sum[r] += s[r];
     }
   }
   std::copy_n(peak, lanes, t.peak + row);
   std::copy_n(sum, lanes, t.sum + row);
-}
-
-template <class A>
-void shrink_output(int64_t rows, int64_t columns, Tiles<A>& t) {
-  for (int64_t r = 0; r < rows; ++r) {
-    if (t.shrink[r] == A(1)) continue;
-    for (int64_t c = 0; c < columns; ++c) t.o[r * columns + c] *= t.shrink[r];
-  }
 }
 
 template <class A>
@@ -120,13 +116,11 @@ template <class T>
 void write_rows(const Forward<T>& f, const RowTile& tile, int64_t columns, const Tiles<Accumulator<T>>& t) {
   using A = Accumulator<T>;
   for (int64_t r = 0; r < tile.rows; ++r) {
-    const int64_t token = tile.token(r);
-    const int64_t head = tile.head(r);
     const bool blind = t.sum[r] == A(0);  // a window past the end of the cache
     const A inverse = blind ? A(0) : A(1) / t.sum[r];
-    T* y = f.y + token * f.sizes.y_row() + head * f.sizes.head_size;
+    T* y = f.y + t.rows.token[r] * f.sizes.y_row() + t.rows.head[r] * f.sizes.head_size;
     for (int64_t c = 0; c < f.sizes.head_size; ++c) y[c] = convert<T>(t.o[r * columns + c] * inverse);
-    f.lse[head * f.sizes.tokens + token] = blind ? A(0) : t.peak[r] + std::log(t.sum[r]);
+    f.lse[t.rows.head[r] * f.sizes.tokens + t.rows.token[r]] = blind ? A(0) : t.peak[r] + std::log(t.sum[r]);
   }
 }
 
@@ -136,20 +130,24 @@ void add_keys(const Forward<T>& f, const Keys<T>& keys, const Meeting& at, Tiles
   using A = Accumulator<T>;
   const int64_t size = f.sizes.head_size;
   const int64_t columns = round_up(size, kVectorLanes<A>);
-  const int64_t lanes = round_up(at.rows.rows, kVectorLanes<A>);
+  const int64_t lanes = round_up(at.tile.rows, kVectorLanes<A>);
+  const T* k = keys.k + at.begin * keys.stride;
+  const T* v = keys.v + at.begin * keys.stride;
   load_rows<T>(
-      at.count, size, A(1), [&](int64_t j) { return keys.k + (at.begin + j) * keys.stride; }, Strided<A>{t.k, columns});
+      at.count, size, A(1), [&](int64_t j) { return k + j * keys.stride; }, Strided<A>{t.k, columns});
   load_rows<T>(
-      at.count, size, A(1), [&](int64_t j) { return keys.v + (at.begin + j) * keys.stride; }, Strided<A>{t.v, columns});
-  tile_product<Bind::write, A>(at.count, {t.k, columns}, {t.q, kTile}, {t.s, kTile}, [&](int64_t j) {
+      at.count, size, A(1), [&](int64_t j) { return v + j * keys.stride; }, Strided<A>{t.v, columns});
+  tile_product<Earlier::dropped, A>(at.count, {t.k, columns}, {t.q, kTile}, {t.s, kTile}, [&](int64_t j) {
     return Part{.columns = {round_down(at.first_row(j), kVectorLanes<A>), lanes}, .k = {0, size}};
   });
-  const Mask mask = sees_all(t.seen, at.rows.rows, at.begin, at.begin + at.count) ? Mask::none : Mask::some;
+  const Mask mask = at.is_full() ? Mask::none : Mask::some;
   for (int64_t r = 0; r < lanes; r += kVectorLanes<A>) advance_softmax(at, r, mask, t);
-  shrink_output(at.rows.rows, columns, t);
-  tile_product<Bind::add, A>(at.rows.rows, {t.s, 1, kTile}, {t.v, columns}, {t.o, columns}, [&](int64_t r) {
-    return Part{.columns = {0, columns}, .k = {0, at.keys_before(r + kBlockRows)}};
-  });
+  tile_product<Earlier::scaled, A>(
+      at.tile.rows, {t.s, 1, kTile}, {t.v, columns}, {t.o, columns},
+      [&](int64_t r) {
+        return Part{.columns = {0, columns}, .k = {0, at.keys_before(r + kBlockRows)}};
+      },
+      t.shrink);
 }
 
 template <class T>
@@ -160,13 +158,13 @@ void forward_tile(const Forward<T>& f, const RowTile& tile) {
   const Keys<T> keys = f.keys(tile.document, tile.kv);
   Tiles<A> t;
   reset(tile.rows, columns, t);
-  find_seen(tile, f.sizes.window, keys.position, keys.count, t.seen);
+  find_rows(tile, f.sizes.window, keys.position, keys.count, t.rows);
   load_transposed<T>(
       tile.rows, size, attention_scale<A>(f.sizes),
-      [&](int64_t r) { return f.qkv + tile.token(r) * f.sizes.qkv_row() + tile.head(r) * size; }, t.q);
-  const int64_t end = t.seen.last[tile.rows - 1] + 1;
-  for (int64_t begin = t.seen.first[0]; begin < end; begin += kTile) {
-    add_keys(f, keys, Meeting{tile, keys.position, begin, std::min(kTile, end - begin)}, t);
+      [&](int64_t r) { return f.qkv + t.rows.token[r] * f.sizes.qkv_row() + t.rows.head[r] * size; }, t.q);
+  const int64_t end = t.rows.last[tile.rows - 1] + 1;
+  for (int64_t begin = t.rows.first[0]; begin < end; begin += kTile) {
+    add_keys(f, keys, Meeting{tile, t.rows, keys.position, begin, std::min(kTile, end - begin)}, t);
   }
   write_rows(f, tile, columns, t);
 }
@@ -205,10 +203,11 @@ void forward(const Forward<T>& f) {
   zero_padding(f);
   const int64_t group = f.sizes.group();
   const int64_t items = count_tiles(f.documents, group) * f.sizes.kv_heads;
+  const int64_t together = omp_get_max_threads();
   parallel_items(items, [&](int64_t i) {
     const int64_t item = items - 1 - i;  // the last tile of a document sees most keys and goes first
-    const Tile tile = tile_at(f.documents, group, item / f.sizes.kv_heads);
-    forward_tile(f, RowTile{tile.document, tile.begin, tile.rows, group, item % f.sizes.kv_heads});
+    const auto [tile, kv] = item_at(f.documents, group, f.sizes.kv_heads, together, item);
+    forward_tile(f, RowTile{tile.document, tile.begin, tile.rows, group, kv});
   });
 }
 

@@ -1,6 +1,6 @@
 // Small matrix products between tiles on the stack.
 //
-//   C [m, n] = A [m, k] B [k, n]   or   C += A B
+//   C [m, n] = A [m, k] B [k, n]   or   C = C + A B   or   C = diag(scale) C + A B
 //
 // A has any two strides (a transposed operand costs nothing), B and C have contiguous rows. m counts up to a multiple
 // of kBlockRows, n up to a multiple of kVectorLanes: tiles have room for that, what lands there is meaningless. Sums
@@ -13,8 +13,6 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
-
-#include "program/program.h"
 
 namespace centavo::flash {
 
@@ -34,6 +32,9 @@ inline constexpr int64_t kVectorLanes = kVectorBytes / static_cast<int64_t>(size
 inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 inline int64_t round_down(int64_t n, int64_t multiple) { return n / multiple * multiple; }
+
+// What becomes of C's earlier contents: row r times scale[r] is the third form.
+enum class Earlier : uint8_t { dropped, kept, scaled };
 
 // Element (r, c) at data[r * row + c * column].
 template <class A>
@@ -69,26 +70,32 @@ inline void keep_in_register([[maybe_unused]] V& vector) {
 }
 
 // kBlockRows rows times `vectors` vectors of C, held in registers while k runs.
-template <int vectors, Bind bind, class A>
-inline void block_product(int64_t k, Strided<const A> a, const A* b, int64_t b_row, A* c, int64_t c_row) {
+template <int vectors, Earlier earlier, class A>
+inline void block_product(int64_t k, Strided<const A> a, const A* b, int64_t b_row, A* c, int64_t c_row,
+                          const A* scale) {
   Vector<A> sum[kBlockRows][vectors] = {};
   for (int64_t step = 0; step < k; ++step) {
     Vector<A> right[vectors];
+#pragma GCC unroll 4
     for (int64_t v = 0; v < vectors; ++v) {
-      right[v] = load_vector(b + step * b_row + v * kVectorLanes<A>);
-      keep_in_register(right[v]);
+      Vector<A> loaded = load_vector(b + step * b_row + v * kVectorLanes<A>);
+      keep_in_register(loaded);
+      right[v] = loaded;
     }
 #pragma GCC unroll 4
     for (int64_t r = 0; r < kBlockRows; ++r) {
       const A left = a.data[r * a.row + step * a.column];
+#pragma GCC unroll 4
       for (int64_t v = 0; v < vectors; ++v) sum[r][v] += left * right[v];
     }
   }
 #pragma GCC unroll 4
   for (int64_t r = 0; r < kBlockRows; ++r) {
+#pragma GCC unroll 4
     for (int64_t v = 0; v < vectors; ++v) {
       A* target = c + r * c_row + v * kVectorLanes<A>;
-      if constexpr (bind == Bind::add) sum[r][v] += load_vector(target);
+      if constexpr (earlier == Earlier::kept) sum[r][v] += load_vector(target);
+      if constexpr (earlier == Earlier::scaled) sum[r][v] += scale[r] * load_vector(target);
       std::memcpy(target, &sum[r][v], sizeof(sum[r][v]));
     }
   }
@@ -104,23 +111,26 @@ struct Part {
 };
 
 // As many vectors at a time as a block has, then what is left.
-template <int vectors, Bind bind, class A>
-inline void row_block(const Part& part, Strided<const A> a, Strided<const A> b, Strided<A> c) {
+template <int vectors, Earlier earlier, class A>
+inline void row_block(const Part& part, Strided<const A> a, Strided<const A> b, Strided<A> c, const A* scale) {
   constexpr int64_t width = vectors * kVectorLanes<A>;
   Part rest = part;
   while (rest.columns.begin + width - kVectorLanes<A> < rest.columns.end) {
-    block_product<vectors, bind>(part.k.end - part.k.begin, {a.data + part.k.begin * a.column, a.row, a.column},
-                                 b.data + part.k.begin * b.row + rest.columns.begin, b.row, c.data + rest.columns.begin,
-                                 c.row);
+    block_product<vectors, earlier>(part.k.end - part.k.begin, {a.data + part.k.begin * a.column, a.row, a.column},
+                                    b.data + part.k.begin * b.row + rest.columns.begin, b.row,
+                                    c.data + rest.columns.begin, c.row, scale);
     rest.columns.begin += width;
   }
-  if constexpr (vectors > 1) row_block<vectors - 1, bind>(rest, a, b, c);
+  if constexpr (vectors > 1) row_block<vectors - 1, earlier>(rest, a, b, c, scale);
 }
 
-template <Bind bind, class A, class Parts>
-void tile_product(int64_t m, Strided<const A> a, Strided<const A> b, Strided<A> c, const Parts& part) {
+// `scale` is read by Earlier::scaled only.
+template <Earlier earlier, class A, class Parts>
+void tile_product(int64_t m, Strided<const A> a, Strided<const A> b, Strided<A> c, const Parts& part,
+                  const A* scale = nullptr) {
   for (int64_t i = 0; i < m; i += kBlockRows) {
-    row_block<kBlockVectors, bind>(part(i), {a.data + i * a.row, a.row, a.column}, b, {c.data + i * c.row, c.row});
+    row_block<kBlockVectors, earlier>(part(i), {a.data + i * a.row, a.row, a.column}, b, {c.data + i * c.row, c.row},
+                                      scale == nullptr ? nullptr : scale + i);
   }
 }
 

@@ -77,67 +77,82 @@ struct Tile {
   int64_t rows = 0;
 };
 
-inline Tile tile_at(const Documents& documents, int64_t rows_per_token, int64_t index) {
-  Tile found;
+struct Item {
+  Tile tile;
+  int64_t kv = 0;
+};
+
+// The work items in order: document by document, `together` heads at a time, whose tiles take turns. As many threads
+// then each stay with one head, whose rows their cache holds.
+inline Item item_at(const Documents& documents, int64_t rows_per_token, int64_t kv_heads, int64_t together,
+                    int64_t index) {
+  Item found;
   documents.each([&](const Document& d) {
     const int64_t rows = d.length * rows_per_token;
-    if (index >= tiles_of(rows)) {
-      index -= tiles_of(rows);
+    const int64_t tiles = tiles_of(rows);
+    if (index >= tiles * kv_heads) {
+      index -= tiles * kv_heads;
       return true;
     }
-    found = {d, index * kTile, std::min(kTile, rows - index * kTile)};
+    const int64_t first_head = index / (tiles * together) * together;
+    const int64_t turns = std::min(together, kv_heads - first_head);
+    const int64_t turn = index - tiles * first_head;
+    const int64_t begin = turn / turns * kTile;
+    found = {{d, begin, std::min(kTile, rows - begin)}, first_head + turn % turns};
     return false;
   });
   return found;
 }
 
-// Token and head of the rows of a row tile, and the keys each sees.
 struct RowTile {
   Document document;
   int64_t begin, rows, group, kv;
-
-  int64_t token(int64_t r) const { return document.begin + (begin + r) / group; }
-  int64_t head(int64_t r) const { return kv * group + (begin + r) % group; }
 };
 
-// Keys [first, last] seen by each row; lanes beyond the rows of a tile see none.
-struct Seen {
+// Token and head of each row of a tile, and the keys [first, last] it sees; lanes beyond the rows see none.
+struct Rows {
+  int64_t token[kTile];
+  int64_t head[kTile];
   int32_t first[kTile];
   int32_t last[kTile];
 };
 
 // `position` is where the document's first token stands, `keys` how many keys there are.
-inline void find_seen(const RowTile& tile, int64_t window, int64_t position, int64_t keys, Seen& seen) {
+inline void find_rows(const RowTile& tile, int64_t window, int64_t position, int64_t keys, Rows& rows) {
+  int64_t token = tile.begin / tile.group;
+  int64_t member = tile.begin % tile.group;
   for (int64_t r = 0; r < kTile; ++r) {
-    const int64_t own = position + (tile.begin + r) / tile.group;
-    const int64_t first = window == 0 ? 0 : std::max<int64_t>(0, own - window + 1);
-    seen.first[r] = static_cast<int32_t>(first);
-    seen.last[r] = r < tile.rows ? static_cast<int32_t>(std::min(own, keys - 1)) : -1;
+    const int64_t own = position + token;
+    rows.token[r] = tile.document.begin + token;
+    rows.head[r] = tile.kv * tile.group + member;
+    rows.first[r] = static_cast<int32_t>(window == 0 ? 0 : std::max<int64_t>(0, own - window + 1));
+    rows.last[r] = r < tile.rows ? static_cast<int32_t>(std::min(own, keys - 1)) : -1;
+    if (++member == tile.group) {
+      member = 0;
+      ++token;
+    }
   }
 }
 
-// What a tile of keys [begin, begin + count) and a row tile have to do with each other. On the causal diagonal half of
-// it is void: products and loops leave out what no row sees.
+// What a row tile and the keys [begin, begin + count) have to do with each other. On the causal diagonal half of it is
+// void: products and loops leave out what no row sees.
 struct Meeting {
-  RowTile rows;
+  const RowTile& tile;
+  const Rows& rows;
   int64_t position;  // of the document's first query
   int64_t begin, count;
 
-  // The first row at or after key begin + j; count of rows when there is none.
+  // The first row at or after key begin + j; the number of rows when there is none.
   int64_t first_row(int64_t j) const {
-    return std::clamp<int64_t>((begin + j - position) * rows.group - rows.begin, 0, rows.rows);
+    return std::clamp<int64_t>((begin + j - position) * tile.group - tile.begin, 0, tile.rows);
   }
   // Number of keys seen by some row before row `end`, when no window hides them.
   int64_t keys_before(int64_t end) const {
-    const int64_t last = position + (rows.begin + std::min(end, rows.rows) - 1) / rows.group;
-    return std::clamp<int64_t>(last - begin + 1, 0, count);
+    return std::clamp<int64_t>(rows.last[std::min(end, tile.rows) - 1] - begin + 1, 0, count);
   }
+  // Does every row see every key? Both bounds grow with the row.
+  bool is_full() const { return begin + count - 1 <= rows.last[0] && begin >= rows.first[tile.rows - 1]; }
 };
-
-// Does every row see every key of [begin, end)? Both bounds grow with the row.
-inline bool sees_all(const Seen& seen, int64_t rows, int64_t begin, int64_t end) {
-  return end - 1 <= seen.last[0] && begin >= seen.first[rows - 1];
-}
 
 // Far below any score, and finite: differences stay numbers.
 template <class A>

@@ -6,7 +6,7 @@ namespace centavo {
 namespace {
 
 constexpr int64_t kElementsPerThread = 16384;
-constexpr int64_t kDrawsPerThread = 512;
+constexpr int64_t kDrawTile = 512;
 
 template <class From, class To>
 void round_nearest(const From* x, int64_t begin, int64_t end, To* y) {
@@ -29,18 +29,26 @@ CpuKernel nearest(const OpView& v) {
   });
 }
 
+void round_stochastic(const float* x, const RandomStream& stream, uint64_t first, int64_t n, bf16* y) {
+  uint16_t random[kDrawTile];
+  draw16(stream, first, n, {{random, nullptr, nullptr}});
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = stochastic_round(x[i], random[i]);
+}
+
 CpuKernel stochastic(const OpView& v) {
   const int64_t elements = v.input(0).elements();
   const uint64_t first = static_cast<uint64_t>(v.output(0).first_element());
   const uint32_t logical = static_cast<uint32_t>(v.op().logical);
   return [=](const CpuCall& call) {
-    const float* x = call.in<float>(0);
-    bf16* y = call.out<bf16>(0);
     const uint64_t seed = static_cast<uint64_t>(*call.in<int64_t>(1));
     const uint64_t step = static_cast<uint64_t>(*call.in<int64_t>(2));
     const RandomStream stream = random_stream(seed, step, 0, logical);
-    parallel_for(elements, kDrawsPerThread,
-                 [&](int64_t i) { y[i] = stochastic_round(x[i], stream.bits(first + static_cast<uint64_t>(i))); });
+    parallel_for((elements + kDrawTile - 1) / kDrawTile, 1, [&](int64_t tile) {
+      const int64_t begin = tile * kDrawTile;
+      round_stochastic(call.in<float>(0) + begin, stream, first + static_cast<uint64_t>(begin),
+                       std::min(kDrawTile, elements - begin), call.out<bf16>(0) + begin);
+    });
   };
 }
 

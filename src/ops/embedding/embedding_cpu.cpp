@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 
 #include "base/parallel.h"
 #include "ops/embedding/embedding.h"
@@ -39,6 +40,19 @@ void sort_tokens(const int32_t* tokens, int64_t count, int64_t vocab, const Segm
   }
 }
 
+// Rows that no token names become 0, in runs: memset writes long ones without reading them first.
+template <class G>
+void zero_unnamed(const Segments& s, int64_t vocab, int64_t columns, G* dweight) {
+  parallel_ranges(vocab, kRowTile, [&](int64_t begin, int64_t end) {
+    for (int64_t v = begin; v < end;) {
+      int64_t run = v;
+      while (run < end && s.begin(run) == s.end(run)) ++run;
+      std::memset(static_cast<void*>(dweight + v * columns), 0, static_cast<size_t>((run - v) * columns) * sizeof(G));
+      v = run + 1;
+    }
+  });
+}
+
 template <class G, class A>
 void store(const A* total, int64_t columns, Bind bind, G* dweight) {
   for (int64_t c = 0; c < columns; ++c) {
@@ -52,7 +66,7 @@ template <class T, class G>
 void sum_segment(const T* dx, const int32_t* begin, const int32_t* end, int64_t stride, int64_t columns, Bind bind,
                  G* dweight) {
   using A = Accumulator<T>;
-  if (begin == end && bind == Bind::add) return;
+  if (begin == end) return;
   A total[kColumnTile] = {};
   for (const int32_t* n = begin; n != end; ++n) {
     const T* row = dx + *n * stride;
@@ -65,6 +79,7 @@ int64_t tiles(int64_t size, int64_t tile) { return (size + tile - 1) / tile; }
 
 template <class T, class G>
 void sum_segments(const Segments& s, const T* dx, int64_t vocab, int64_t columns, Bind bind, G* dweight) {
+  if (bind == Bind::write) zero_unnamed(s, vocab, columns, dweight);
   const int64_t across = tiles(columns, kColumnTile);
   parallel_items(tiles(vocab, kRowTile) * across, [&](int64_t item) {
     const int64_t v0 = item / across * kRowTile;

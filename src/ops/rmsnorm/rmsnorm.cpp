@@ -90,6 +90,7 @@ OpDef rmsnorm_grad_def() {
           .attributes = {},
           .shapes = grad_shapes,
           .cost = grad_cost,
+          .cpu_workspace_bytes = rmsnorm_grad_cpu_workspace,
           .cpu = rmsnorm_grad_cpu};
 }
 

@@ -14,8 +14,8 @@
 //   dx      = dsum + rstd * (g - xhat * mean(g * xhat))   [N, C]  T   (dsum: gradient of `sum` from elsewhere)
 //   dweight = sum over rows of dh * xhat                  [C]     gradient
 //
-// Aliasing: no output may share memory with an input. Deterministic: each row belongs to one thread, each column
-// of dweight too, rows added in order. Error: |h - exact| <= (C/2 + 4) u |h| with u the roundoff of the
+// Aliasing: no output may share memory with an input. Deterministic: each block of 64 rows belongs to one thread;
+// dweight is the sum over its rows in order, these sums added in order. Error: |h - exact| <= (C/2 + 4) u |h| with u the roundoff of the
 // accumulator, plus one rounding to T. Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
 #pragma once
 
@@ -40,5 +40,7 @@ OpDef rmsnorm_grad_def();
 
 CpuKernel rmsnorm_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel rmsnorm_grad_cpu(const OpView& view, const CpuTraits& traits);
+// Bytes of dweight's sums over blocks of rows.
+int64_t rmsnorm_grad_cpu_workspace(const OpView& view, const CpuTraits& traits);
 
 }  // namespace centavo

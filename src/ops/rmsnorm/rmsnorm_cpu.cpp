@@ -7,7 +7,12 @@ namespace centavo {
 namespace {
 
 constexpr int64_t kRowsPerThread = 8;
+// dweight is summed over blocks of rows; the sum of a block is made while dx is.
+constexpr int64_t kBlockRows = 64;
 constexpr int64_t kColumnTile = 64;
+constexpr int64_t kColumnTilesPerThread = 4;
+
+int64_t blocks_of(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
 template <class T>
 void forward_row(const T* x, const T* delta, const T* weight, int64_t columns, double eps, T* h, Accumulator<T>* rstd,
@@ -26,32 +31,58 @@ void forward_row(const T* x, const T* delta, const T* weight, int64_t columns, d
 }
 
 template <class T>
-void backward_row(const T* dh, const T* dsum, const T* sum, const T* weight, Accumulator<T> rstd, int64_t columns,
-                  T* dx) {
+struct Backward {
   using A = Accumulator<T>;
+  int64_t rows, columns;
+  const T *dh, *dsum, *sum, *weight;
+  const A* rstd;
+  T* dx;
+  A* partials;  // [blocks, C]; null: dweight is not wanted
+};
+
+// `total`, when there is one, gathers dweight.
+template <class T>
+void backward_row(const Backward<T>& f, int64_t row, Accumulator<T>* total) {
+  using A = Accumulator<T>;
+  const int64_t columns = f.columns;
+  const T* dh = f.dh + row * columns;
+  const T* sum = f.sum + row * columns;
+  const T* dsum = f.dsum == nullptr ? nullptr : f.dsum + row * columns;
+  const T* weight = f.weight;
+  const A rstd = f.rstd[row];
+  T* dx = f.dx + row * columns;
   A dot = 0;
 #pragma omp simd reduction(+ : dot)
   for (int64_t c = 0; c < columns; ++c) dot += convert<A>(dh[c]) * convert<A>(weight[c]) * convert<A>(sum[c]);
   const A mean = dot * rstd / static_cast<A>(columns);  // mean(g * xhat)
+#pragma omp simd
   for (int64_t c = 0; c < columns; ++c) {
     const A xhat = convert<A>(sum[c]) * rstd;
     const A inner = rstd * (convert<A>(dh[c]) * convert<A>(weight[c]) - xhat * mean);
     dx[c] = convert<T>(dsum == nullptr ? inner : convert<A>(dsum[c]) + inner);
   }
+  if (total == nullptr) return;
+#pragma omp simd
+  for (int64_t c = 0; c < columns; ++c) total[c] += convert<A>(dh[c]) * (convert<A>(sum[c]) * rstd);
 }
 
-// One tile of columns of dweight: rows in order, so the sum does not depend on the number of threads.
-template <class T, class G>
-void weight_tile(const T* dh, const T* sum, const Accumulator<T>* rstd, int64_t rows, int64_t columns, int64_t begin,
-                 int64_t end, Bind bind, G* dweight) {
-  using A = Accumulator<T>;
+template <class T>
+void backward_block(const Backward<T>& f, int64_t block) {
+  Accumulator<T>* total = f.partials == nullptr ? nullptr : f.partials + block * f.columns;
+  if (total != nullptr) std::fill_n(total, f.columns, Accumulator<T>(0));
+  const int64_t end = std::min((block + 1) * kBlockRows, f.rows);
+  for (int64_t r = block * kBlockRows; r < end; ++r) backward_row(f, r, total);
+}
+
+// One tile of columns of dweight: blocks in order.
+template <class A, class G>
+void weight_tile(const A* partials, int64_t blocks, int64_t columns, int64_t begin, Bind bind, G* dweight) {
   A total[kColumnTile] = {};
-  for (int64_t r = 0; r < rows; ++r) {
-    const T* d = dh + r * columns + begin;
-    const T* s = sum + r * columns + begin;
-    for (int64_t c = 0; c < end - begin; ++c) total[c] += convert<A>(d[c]) * (convert<A>(s[c]) * rstd[r]);
+  const int64_t width = std::min(kColumnTile, columns - begin);
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t c = 0; c < width; ++c) total[c] += partials[b * columns + begin + c];
   }
-  for (int64_t c = 0; c < end - begin; ++c) {
+  for (int64_t c = 0; c < width; ++c) {
     const A before = bind == Bind::add ? convert<A>(dweight[begin + c]) : A(0);
     dweight[begin + c] = convert<G>(before + total[c]);
   }
@@ -80,6 +111,11 @@ CpuKernel rmsnorm_cpu(const OpView& v, const CpuTraits&) {
   });
 }
 
+int64_t rmsnorm_grad_cpu_workspace(const OpView& v, const CpuTraits&) {
+  if (!v.has_output(1)) return 0;
+  return blocks_of(v.rows(0)) * v.columns(0) * size_of(accumulator_of(v.input(0).dtype));
+}
+
 CpuKernel rmsnorm_grad_cpu(const OpView& v, const CpuTraits&) {
   const int64_t rows = v.rows(0);
   const int64_t columns = v.columns(0);
@@ -92,20 +128,13 @@ CpuKernel rmsnorm_grad_cpu(const OpView& v, const CpuTraits&) {
     return visit_compute(gradient, [&](auto gradient_tag) -> CpuKernel {
       using G = typename decltype(gradient_tag)::type;
       return [=](const CpuCall& call) {
-        const T* dh = call.in<T>(0);
-        const T* dsum = call.in<T>(1);
-        const T* sum = call.in<T>(2);
-        const A* rstd = call.in<A>(4);
-        parallel_for(rows, kRowsPerThread, [&](int64_t r) {
-          const int64_t at = r * columns;
-          backward_row(dh + at, dsum == nullptr ? nullptr : dsum + at, sum + at, call.in<T>(3), rstd[r], columns,
-                       call.out<T>(0) + at);
-        });
+        A* partials = wants_weight ? static_cast<A*>(call.workspace) : nullptr;
+        const Backward<T> f{rows,          columns,       call.in<T>(0),  call.in<T>(1), call.in<T>(2),
+                            call.in<T>(3), call.in<A>(4), call.out<T>(0), partials};
+        parallel_for(blocks_of(rows), 1, [&](int64_t block) { backward_block(f, block); });
         if (!wants_weight) return;
-        parallel_for((columns + kColumnTile - 1) / kColumnTile, 1, [&](int64_t tile) {
-          const int64_t begin = tile * kColumnTile;
-          weight_tile(dh, sum, rstd, rows, columns, begin, std::min(begin + kColumnTile, columns), bind,
-                      call.out<G>(1));
+        parallel_for((columns + kColumnTile - 1) / kColumnTile, kColumnTilesPerThread, [&](int64_t tile) {
+          weight_tile(partials, blocks_of(rows), columns, tile * kColumnTile, bind, call.out<G>(1));
         });
       };
     });

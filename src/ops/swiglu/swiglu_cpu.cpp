@@ -18,7 +18,7 @@ struct Sigmoid {
 
 template <class A>
 inline Sigmoid<A> sigmoid(A x) {
-  const A e = exp_fast(-std::fabs(x));
+  const A e = exp_nonpositive(-std::fabs(x));
   const A large = A(1) / (A(1) + e);
   return {large * blend(x < A(0), e, A(1)), large * blend(x < A(0), A(1), e)};
 }
