@@ -91,12 +91,11 @@ int64_t involuntary_switches() {
 // The ops of a machine's program, each with its case and its times.
 class Stopwatch {
  public:
-  Stopwatch(const OpTable& ops, CpuMachine& machine, int64_t documents) : machine_(machine) {
+  Stopwatch(const OpTable& ops, CpuMachine& machine) : machine_(machine) {
     const Program& program = machine.program();
-    const Program described = with_documents(program, ops, documents);
     for (const Section& section : program.sections) {
       for (const Op& op : section.ops) {
-        rows_.emplace(&op, Row{case_of(ops, described, op), {}});
+        rows_.emplace(&op, Row{case_of(ops, program, op), {}});
       }
     }
   }
@@ -173,7 +172,7 @@ void time_ops(const OpTable& ops, const RunConfig& config, int threads, int64_t 
   CpuMachine machine(probe_program(ops, config, threads, memory_bytes), ops, {.threads = threads});
   fill(machine, config);
   machine.step();
-  Stopwatch watch(ops, machine, config.micro_batch);
+  Stopwatch watch(ops, machine);
   const Clock::time_point start = Clock::now();
   for (int64_t i = 0; i < effort.most_steps; ++i) {
     if (i >= effort.least_steps && seconds_between(start, Clock::now()) > effort.seconds) break;

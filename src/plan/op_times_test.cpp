@@ -39,8 +39,7 @@ TEST(OpTimes, EveryOpOfAStepIsTimed) {
   profile.product_flops["f32"] = 1e11;
   profile.samples = times.samples();
   OpCosts costs(profile);
-  const Program program =
-      with_documents(training_program(testing::test_ops(), config, Worker(2)), testing::test_ops(), config.micro_batch);
+  const Program program = training_program(testing::test_ops(), config, Worker(2));
   for (const Section& section : program.sections) {
     for (const Op& op : section.ops) EXPECT_GT(costs.seconds(case_of(testing::test_ops(), program, op)), 0);
   }

@@ -33,7 +33,7 @@ int64_t checkpoint_bytes(const Program& program) {
 
 // One batch of the validation.
 double batch_seconds(const OpTable& ops, const RunConfig& c, const Worker& worker, const CostSource& costs) {
-  const Program program = with_documents(validation_program(ops, c, worker), ops, c.micro_batch);
+  const Program program = validation_program(ops, c, worker);
   return end_of(walk(program, LaneModel::one_lane, costs.seconds));
 }
 
@@ -77,7 +77,7 @@ std::optional<double> Forecast::dollars() const {
 Forecast forecast(const OpTable& ops, const RunConfig& c, const Worker& worker, const Program& training,
                   const CostSource& costs, int64_t steps_done) {
   Forecast f;
-  f.program = with_documents(training, ops, c.micro_batch);
+  f.program = training;
   f.spans = walk(f.program, LaneModel::one_lane, costs.seconds);
   const std::vector<Span> floors = walk(f.program, LaneModel::one_lane, costs.floor_seconds);
   f.step_seconds = end_of(f.spans);

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "machine/virtual/profile.h"
 
 namespace centavo {
@@ -42,13 +40,6 @@ void append_attributes(OpCase& to, const OpDef& def, const OpView& view) {
   }
 }
 
-void set_documents(Program& program, const OpDef& def, const Op& op, int64_t documents) {
-  for (size_t i = 0; i < std::min(def.inputs.size(), op.inputs.size()); ++i) {
-    if (def.inputs[i].name != "cu_seqlens" || op.inputs[i] == kNone) continue;
-    program.buffer(op.inputs[i]).shape = {documents + 1};
-  }
-}
-
 }  // namespace
 
 OpCase case_of(const OpTable& ops, const Program& program, const Op& op) {
@@ -59,13 +50,6 @@ OpCase case_of(const OpTable& ops, const Program& program, const Op& op) {
   append_attributes(result, def, view);
   result.cost = def.cost == nullptr ? Cost{.bytes = operand_bytes(view)} : def.cost(view);
   return result;
-}
-
-Program with_documents(Program program, const OpTable& ops, int64_t documents) {
-  for (const Section& section : program.sections) {
-    for (const Op& op : section.ops) set_documents(program, ops.at(op.kind), op, documents);
-  }
-  return program;
 }
 
 }  // namespace centavo

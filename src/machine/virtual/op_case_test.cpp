@@ -38,10 +38,8 @@ TEST(OpCase, NamesDtypesAbsenceAndBindings) {
   EXPECT_THAT(case_at(program, 2).extents, ElementsAre(6, 12, 7, 6, 4, 1, 6, 1, 1, 3, 0));
 }
 
-// Tokens see 1 + 2 + 3 keys in each of two documents.
-TEST(OpCase, AttentionCostsWhatTheLongestDocumentsCost) {
-  EXPECT_EQ(case_at(parse(kText), 2).cost.flops, 4.0 * 12 * 4);
-}
+// Three tokens see 1 + 2 + 3 keys, twice.
+TEST(OpCase, AttentionFollowsTheLengthOfDocuments) { EXPECT_EQ(case_at(parse(kText), 2).cost.flops, 4.0 * 12 * 4); }
 
 }  // namespace
 }  // namespace centavo

@@ -32,11 +32,6 @@ struct OpCase {
 
 OpCase case_of(const OpTable& ops, const Program& program, const Op& op);
 
-// The program as it is when each micro-batch holds `documents` documents of equal length. A training program has room
-// for a document a token, and attention's work depends on how many there are: call this before case_of. For reading
-// costs only; the result is not to be run.
-Program with_documents(Program program, const OpTable& ops, int64_t documents);
-
 struct OpSample {
   std::string signature;
   std::vector<int64_t> extents;
