@@ -37,8 +37,6 @@ inline double blend(bool condition, double a, double b) { return condition ? a :
 struct ExpParts {
   float p;
   int32_t n;
-  // n in the place of an exponent; 0 where x is NaN, so that p + power is NaN too.
-  uint32_t power() const { return static_cast<uint32_t>(n) << 23; }
 };
 
 // `lift` is whole. P in pairs, which do not wait for each other.
@@ -56,7 +54,7 @@ inline ExpParts exp_parts(float x, float lift = 0.0f) {
   const float middle = 8.3334519073e-3f * r + 4.1665795894e-2f;
   const float low = 1.6666665459e-1f * r + 5.0000001201e-1f;
   const float p = ((high * r2 + middle) * r2 + low) * r2 + r + 1.0f;
-  return {p, std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRound)};
+  return {p, static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound))};
 }
 
 inline float exp_fast(float x) {
@@ -69,22 +67,25 @@ inline float exp_fast(float x) {
   return e.p * power_of_two(half) * power_of_two(e.n - half);
 }
 
-// For x <= 0. The exponent's bits make it 2^64 too large, where it is never subnormal.
+// 2^(n - 127), when n was lifted by 127 to be an exponent's bits.
+inline float power_of_exponent(int32_t n) { return std::bit_cast<float>(static_cast<uint32_t>(n) << 23); }
+
+// For x <= 0. Made 2^64 too large, where the power is never subnormal.
 inline double exp_nonpositive(double x) { return std::exp(x); }
 
 inline float exp_nonpositive(float x) {
   constexpr float kBound = -105.0f;
-  const ExpParts e = exp_parts(blend(x < kBound, kBound, x), 64.0f);
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(e.p) + e.power()) * 0x1p-64f;
+  const ExpParts e = exp_parts(blend(x < kBound, kBound, x), 127.0f + 64.0f);
+  return e.p * power_of_exponent(e.n) * 0x1p-64f;
 }
 
-// For x <= 88, and 0 below -85.9, where p and the exponents' sum stay normal.
+// For x <= 88, and 0 below -85.9, where the power stays normal.
 inline double exp_flushed(double x) { return std::exp(x); }
 
 inline float exp_flushed(float x) {
   constexpr float kSmallest = -85.9f;
-  const ExpParts e = exp_parts(x);
-  return blend(x < kSmallest, 0.0f, std::bit_cast<float>(std::bit_cast<uint32_t>(e.p) + e.power()));
+  const ExpParts e = exp_parts(x, 127.0f);
+  return blend(x < kSmallest, 0.0f, e.p * power_of_exponent(e.n));
 }
 
 }  // namespace centavo

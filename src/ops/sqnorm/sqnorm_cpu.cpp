@@ -14,11 +14,15 @@ namespace {
 constexpr int64_t kSumLanes = 16;
 constexpr int64_t kElementsPerThread = 32768;
 
-// Half the lanes: they stay in registers, which an array does not.
-constexpr int64_t kHalf = kSumLanes / 2;
-typedef double Lanes __attribute__((vector_size(kHalf * sizeof(double))));
-
-typedef float Floats __attribute__((vector_size(kHalf * sizeof(float))));
+// The lanes of one register; an array of single lanes would not stay in registers.
+#if defined(__AVX512F__)
+constexpr int64_t kWidth = 8;
+#else
+constexpr int64_t kWidth = 4;
+#endif
+constexpr int64_t kRegisters = kSumLanes / kWidth;
+typedef double Lanes __attribute__((vector_size(kWidth * sizeof(double))));
+typedef float Floats __attribute__((vector_size(kWidth * sizeof(float))));
 
 template <class Vector>
 Vector load(const void* from) {
@@ -45,8 +49,8 @@ Lanes load_lanes(const bf16* g) {
   const __m256i bits = _mm256_cvtepu16_epi32(load<__m128i>(g));
   return widen(std::bit_cast<Floats>(_mm256_slli_epi32(bits, 16)));
 #else
-  typedef uint16_t Packed __attribute__((vector_size(kHalf * sizeof(bf16))));
-  typedef uint32_t Wide __attribute__((vector_size(kHalf * sizeof(float))));
+  typedef uint16_t Packed __attribute__((vector_size(kWidth * sizeof(bf16))));
+  typedef uint32_t Wide __attribute__((vector_size(kWidth * sizeof(float))));
   return widen(std::bit_cast<Floats>(__builtin_convertvector(load<Packed>(g), Wide) << 16));
 #endif
 }
@@ -60,18 +64,17 @@ double lane_tree(double* lanes) {
 
 template <class T>
 float block_squares(const T* g, int64_t n) {
-  Lanes low = {};
-  Lanes high = {};
+  Lanes sum[kRegisters] = {};
   const int64_t even = n - n % kSumLanes;
   for (int64_t i = 0; i < even; i += kSumLanes) {
-    const Lanes a = load_lanes(g + i);
-    const Lanes b = load_lanes(g + i + kHalf);
-    low += a * a;
-    high += b * b;
+#pragma GCC unroll 4
+    for (int64_t r = 0; r < kRegisters; ++r) {
+      const Lanes x = load_lanes(g + i + r * kWidth);
+      sum[r] += x * x;
+    }
   }
   double lanes[kSumLanes];
-  std::memcpy(lanes, &low, sizeof(low));
-  std::memcpy(lanes + kHalf, &high, sizeof(high));
+  std::memcpy(lanes, sum, sizeof(lanes));
   for (int64_t i = even; i < n; ++i) lanes[i - even] += convert<double>(g[i]) * convert<double>(g[i]);
   return static_cast<float>(lane_tree(lanes));
 }
