@@ -1,4 +1,4 @@
-// One training step on the CPU, timed against its floor; bench/cpu_step runs it beside PyTorch.
+// One training step on the CPU, timed against its floor; bench/cpu_step.py runs it beside PyTorch.
 //
 //   bench_cpu_step SIZE PRECISION THREADS STEPS [key=value...]   SIZE: 1m 10m 30m 124m; a last line of JSON
 //
@@ -15,7 +15,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
@@ -24,12 +23,12 @@
 #include <vector>
 
 #include "base/errors.h"
-#include "base/host.h"
 #include "base/rng.h"
 #include "machine/cpu/cpu_machine.h"
-#include "model/initialize.h"
 #include "ops/all.h"
 #include "ops/linear/product.h"
+#include "plan/ceilings.h"
+#include "plan/random_run.h"
 #include "train/run_config.h"
 #include "train/step_program.h"
 #include "train/throughput.h"
@@ -39,7 +38,6 @@ namespace {
 
 constexpr int kWarmUp = 3;
 constexpr double kRateSeconds = 0.15;
-constexpr int64_t kCopyBytes = int64_t{256} << 20;
 
 struct Size {
   int64_t hidden, layers, heads, intermediate, vocab, batch, tokens;
@@ -82,20 +80,6 @@ double best_seconds(const std::function<void()>& f) {
     spent += seconds;
   }
   return best;
-}
-
-double copy_rate(int threads) {
-  std::vector<char> from(kCopyBytes, 1);
-  std::vector<char> to(kCopyBytes, 2);
-  const double seconds = best_seconds([&] {
-#pragma omp parallel for num_threads(threads)
-    for (int part = 0; part < threads; ++part) {
-      const int64_t begin = kCopyBytes * part / threads;
-      const int64_t end = kCopyBytes * (part + 1) / threads;
-      std::memcpy(to.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
-    }
-  });
-  return 2.0 * kCopyBytes / seconds;
 }
 
 std::vector<std::byte> random_bytes(int64_t elements, DType dtype, uint64_t key) {
@@ -177,41 +161,11 @@ class Step {
       : ops_(ops),
         config_(config),
         machine_(training_program(ops, config, Worker(threads)), ops, {.threads = threads}) {
-    initialize_parameters(machine_, config.model, 0);
-    if (machine_.program().find("seed") != kNone) {
-      const int64_t seed = 1;
-      machine_.write("seed", std::as_bytes(std::span(&seed, 1)));
-    }
-  }
-
-  void fill(int64_t step) {
-    const int64_t count = config_.micro_batch * config_.seq_len;
-    const RandomStream random{static_cast<uint64_t>(step), stream_of("tokens", 6)};
-    std::vector<int32_t> tokens(static_cast<size_t>(count + 1));
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      tokens[i] = static_cast<int32_t>(random.bits(i) % static_cast<uint32_t>(config_.model.vocab_size));
-    }
-    std::vector<int32_t> positions(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) positions[static_cast<size_t>(i)] = static_cast<int32_t>(i % config_.seq_len);
-    const Program& program = machine_.program();
-    const Buffer& borders = program.buffer(program.find("cu_seqlens"));
-    std::vector<int32_t> cu_seqlens(static_cast<size_t>(borders.slot_bytes() / 4), static_cast<int32_t>(count));
-    for (int64_t i = 0; i < config_.micro_batch; ++i) {
-      cu_seqlens[static_cast<size_t>(i)] = static_cast<int32_t>(i * config_.seq_len);
-    }
-    for (int64_t m = 0; m < config_.grad_accum_steps; ++m) {
-      const int64_t slot = (step * config_.grad_accum_steps + m) % slots_of("tokens");
-      machine_.write("tokens", std::as_bytes(std::span(tokens).first(static_cast<size_t>(count))), slot);
-      machine_.write("targets", std::as_bytes(std::span(tokens).last(static_cast<size_t>(count))), slot);
-      machine_.write("positions", std::as_bytes(std::span(positions)), slot);
-      machine_.write("cu_seqlens", std::as_bytes(std::span(cu_seqlens)), slot);
-    }
-    const float lr = 3e-4F;
-    machine_.write("lr", std::as_bytes(std::span(&lr, 1)), step % slots_of("lr"));
+    begin_random_run(machine_, config_);
   }
 
   double run(int64_t step) {
-    fill(step);
+    feed_random_tokens(machine_, config_, static_cast<uint64_t>(step));
     return seconds_of([&] { machine_.step(); });
   }
 
@@ -222,7 +176,7 @@ class Step {
   }
 
   void run_by_op(int64_t step, std::map<std::string, ByKind>& table) {
-    fill(step);
+    feed_random_tokens(machine_, config_, static_cast<uint64_t>(step));
     auto last = std::chrono::steady_clock::now();
     machine_.step([&](int64_t, const Section&, const Op& op) {
       const auto now = std::chrono::steady_clock::now();
@@ -272,7 +226,7 @@ void run(const std::string& size, const std::string& precision, int threads, int
   const OpTable ops = all_ops();
   const RunConfig config = config_of(kSizes.at(size), precision, overrides);
   omp_set_num_threads(threads);
-  const double copy = copy_rate(threads);
+  const double copy = measured_copy_rate(threads);
   const double peak = measured_peak_flops(precision, threads);
   Floor floors(copy, peak);
   std::map<std::string, ByKind> table;

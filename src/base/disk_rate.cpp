@@ -5,13 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
 #include <vector>
 
 #include "base/errors.h"
+#include "base/nameless_file.h"
 #include "base/rng.h"
 
 namespace centavo {
@@ -20,29 +18,6 @@ namespace {
 constexpr int64_t kBlockBytes = int64_t{1} << 20;
 // More of the file than this still in memory: reading it says nothing of the disk.
 constexpr double kMostCached = 0.05;
-
-class ScratchFile {
- public:
-  explicit ScratchFile(const std::string& directory) : directory_(directory) {
-    std::string name = directory + "/centavo.XXXXXX";
-    fd_ = ::mkostemp(name.data(), O_CLOEXEC);
-    if (fd_ < 0) {
-      user_error("cannot measure the disk of {}: {}; name a directory in which this user may make files", directory,
-                 std::strerror(errno));
-    }
-    ::unlink(name.c_str());
-  }
-  ScratchFile(const ScratchFile&) = delete;
-  ScratchFile& operator=(const ScratchFile&) = delete;
-  ~ScratchFile() { ::close(fd_); }
-
-  int fd() const { return fd_; }
-  const std::string& directory() const { return directory_; }
-
- private:
-  std::string directory_;
-  int fd_ = -1;
-};
 
 // Such that no file system can squeeze it.
 std::vector<uint32_t> random_block() {
@@ -63,7 +38,7 @@ void move_blocks(int64_t blocks, const Move& move, const char* call, const std::
   }
 }
 
-double write_seconds(const ScratchFile& file, int64_t blocks) {
+double write_seconds(const NamelessFile& file, int64_t blocks) {
   const std::vector<uint32_t> block = random_block();
   const auto* from = reinterpret_cast<const char*>(block.data());
   const auto start = std::chrono::steady_clock::now();
@@ -78,7 +53,7 @@ double write_seconds(const ScratchFile& file, int64_t blocks) {
 }
 
 // The share of the file that lies in memory.
-double cached_share(const ScratchFile& file, int64_t bytes) {
+double cached_share(const NamelessFile& file, int64_t bytes) {
   const auto size = static_cast<size_t>(bytes);
   void* memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd(), 0);
   if (memory == MAP_FAILED) io_error("mmap", file.directory());
@@ -91,7 +66,7 @@ double cached_share(const ScratchFile& file, int64_t bytes) {
   return static_cast<double>(cached) / static_cast<double>(pages.size());
 }
 
-double read_seconds(const ScratchFile& file, int64_t blocks) {
+double read_seconds(const NamelessFile& file, int64_t blocks) {
   std::vector<char> block(kBlockBytes);
   const auto start = std::chrono::steady_clock::now();
   move_blocks(
@@ -108,7 +83,7 @@ double read_seconds(const ScratchFile& file, int64_t blocks) {
 DiskRate measured_disk_rate(const std::string& directory, int64_t bytes) {
   const int64_t blocks = std::max<int64_t>((bytes + kBlockBytes - 1) / kBlockBytes, 1);
   const auto size = static_cast<double>(blocks * kBlockBytes);
-  const ScratchFile file(directory);
+  const NamelessFile file(directory, "measure the disk");
   DiskRate rate;
   rate.write_bytes_per_second = size / write_seconds(file, blocks);
   ::posix_fadvise(file.fd(), 0, 0, POSIX_FADV_DONTNEED);

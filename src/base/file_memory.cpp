@@ -6,34 +6,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
-#include <cstring>
 
 #include "base/errors.h"
+#include "base/nameless_file.h"
 
 namespace centavo {
 namespace {
-
-class NamelessFile {
- public:
-  explicit NamelessFile(const std::string& directory) {
-    std::string name = directory + "/centavo.XXXXXX";
-    fd_ = ::mkostemp(name.data(), O_CLOEXEC);
-    if (fd_ < 0) {
-      user_error("cannot keep host memory in {}: {}; name a directory in which this user may make files", directory,
-                 std::strerror(errno));
-    }
-    ::unlink(name.c_str());
-  }
-  NamelessFile(const NamelessFile&) = delete;
-  NamelessFile& operator=(const NamelessFile&) = delete;
-  ~NamelessFile() { ::close(fd_); }
-
-  int fd() const { return fd_; }
-
- private:
-  int fd_ = -1;
-};
 
 [[noreturn]] void no_room(const std::string& directory, int64_t bytes) {
   throw OutOfMemory(
@@ -61,7 +39,7 @@ void take_blocks(int fd, const std::string& directory, int64_t bytes) {
 }  // namespace
 
 std::byte* map_file_memory(const std::string& directory, int64_t bytes) {
-  const NamelessFile file(directory);
+  const NamelessFile file(directory, "keep host memory");
   require_free(file.fd(), directory, bytes);
   take_blocks(file.fd(), directory, bytes);
   void* memory = ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, file.fd(), 0);

@@ -6,9 +6,8 @@
 #include <chrono>
 #include <unordered_map>
 
-#include "base/rng.h"
 #include "machine/cpu/cpu_machine.h"
-#include "model/initialize.h"
+#include "plan/random_run.h"
 #include "train/step_program.h"
 
 namespace centavo {
@@ -39,46 +38,6 @@ Program probe_program(const OpTable& ops, const RunConfig& config, int threads, 
                                   needed, memory_bytes));
   }
   return program;
-}
-
-// Fills every slot of a ring, or the one buffer.
-template <class T>
-void write_slots(CpuMachine& machine, const std::string& name, const std::vector<T>& values) {
-  const Buffer& buffer = machine.program().buffer(machine.program().find(name));
-  const int64_t slots = buffer.ring ? buffer.ring->slots : 1;
-  for (int64_t slot = 0; slot < slots; ++slot) machine.write(name, std::as_bytes(std::span(values)), slot);
-}
-
-std::vector<int32_t> random_tokens(int64_t count, int64_t vocab_size, uint64_t key) {
-  const RandomStream random{key, stream_of("tokens", 6)};
-  std::vector<int32_t> tokens(static_cast<size_t>(count));
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    tokens[i] = static_cast<int32_t>(random.bits(i) % static_cast<uint32_t>(vocab_size));
-  }
-  return tokens;
-}
-
-// Each sequence is one document; the borders of absent documents stand at the end.
-std::vector<int32_t> borders(const RunConfig& config, int64_t count) {
-  std::vector<int32_t> cu_seqlens(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) {
-    cu_seqlens[static_cast<size_t>(i)] = static_cast<int32_t>(std::min(i, config.micro_batch) * config.seq_len);
-  }
-  return cu_seqlens;
-}
-
-void fill(CpuMachine& machine, const RunConfig& config) {
-  initialize_parameters(machine, config.model, 1);
-  const int64_t count = config.micro_batch * config.seq_len;
-  std::vector<int32_t> positions(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) positions[static_cast<size_t>(i)] = static_cast<int32_t>(i % config.seq_len);
-  write_slots(machine, "tokens", random_tokens(count, config.model.vocab_size, 1));
-  write_slots(machine, "targets", random_tokens(count, config.model.vocab_size, 2));
-  write_slots(machine, "positions", positions);
-  const Program& program = machine.program();
-  write_slots(machine, "cu_seqlens", borders(config, program.buffer(program.find("cu_seqlens")).elements()));
-  write_slots(machine, "lr", std::vector<float>{static_cast<float>(config.learning_rate)});
-  if (program.find("seed") != kNone) write_slots(machine, "seed", std::vector<int64_t>{1});
 }
 
 // How often a thread of this process had to make room for another.
@@ -170,7 +129,8 @@ std::vector<OpSample> OpTimes::samples() const {
 void time_ops(const OpTable& ops, const RunConfig& config, int threads, int64_t memory_bytes,
               const TimingEffort& effort, OpTimes& times) {
   CpuMachine machine(probe_program(ops, config, threads, memory_bytes), ops, {.threads = threads});
-  fill(machine, config);
+  begin_random_run(machine, config);
+  feed_random_tokens(machine, config, 1);
   machine.step();
   Stopwatch watch(ops, machine);
   const Clock::time_point start = Clock::now();

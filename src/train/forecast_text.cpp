@@ -47,7 +47,7 @@ std::string source_line(const Forecast& f, const CostSource& costs) {
   return fmt::format(
       "costs      PRIOR, not measured: from cores, clock and instructions of {}, right within a factor of {:.0f} (a "
       "step "
-      "takes {} to {}); `centavo bench` makes it exact",
+      "takes {} to {}); `centavo bench` measures it",
       costs.machine, kPriorFactor, milliseconds(f.step_seconds / kPriorFactor),
       milliseconds(f.step_seconds * kPriorFactor));
 }

@@ -20,7 +20,8 @@ double f32_flops_per_cycle(const CpuFacts& cpu) {
 
 double bf16_flops_per_cycle(const CpuFacts& cpu) {
   if (has(cpu, "amx_bf16")) return 512;
-  return has(cpu, "avx512_bf16") ? 128 : f32_flops_per_cycle(cpu);
+  const bool widens = !has(cpu, "avx512_bf16") || !cpu.model.starts_with("AMD");  // see ops/linear/product.h
+  return widens ? f32_flops_per_cycle(cpu) : 128;
 }
 
 }  // namespace

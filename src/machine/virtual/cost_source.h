@@ -29,7 +29,7 @@ CostSource cost_source(const OpTable& ops, OpCosts& costs, CostSource::Kind kind
 
 // Ceilings from the number of threads, the clock and the widest instructions of the processor; no samples:
 //   product rate = threads * clock * FLOP per cycle (64 with AVX-512, 32 with AVX2 and FMA, else 8; f64 half of it;
-//                  bf16 512 with AMX, 128 with AVX512-BF16, else as f32)
+//                  bf16 512 with AMX, 128 with AMD's AVX512-BF16, else as f32)
 //   copy rate    = 8 GB/s a thread, at most 40 GB/s
 // A clock that the system does not tell counts as 2.5 GHz.
 Profile prior_profile(const CpuFacts& cpu, int threads);

@@ -21,6 +21,8 @@ TEST(PriorProfile, FollowsThreadsClockAndInstructions) {
   EXPECT_EQ(narrow.product_flops.at("bf16"), 2 * 2e9 * 32);
   EXPECT_EQ(narrow.copy_bytes_per_second, 16e9);
   cpu.features = {"avx512f", "avx512_bf16"};
+  EXPECT_EQ(prior_profile(cpu, 64).product_flops.at("bf16"), 64 * 2e9 * 64);
+  cpu.model = "AMD Chip";
   EXPECT_EQ(prior_profile(cpu, 64).product_flops.at("bf16"), 64 * 2e9 * 128);
   EXPECT_EQ(prior_profile(cpu, 64).copy_bytes_per_second, 40e9);
   EXPECT_EQ(prior_profile({}, 1).product_flops.at("f32"), 2.5e9 * 8);

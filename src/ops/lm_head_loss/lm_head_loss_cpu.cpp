@@ -20,14 +20,14 @@ enum Out : size_t { kLoss, kCount, kDh, kDweight };
 struct Plan {
   int64_t tokens, columns, vocab, chunk;
   DType compute, accumulator, gradient;
+  DType
+      dlogits;  // as they are stored: in the memory of the logits, bf16 each row at the start of the row it comes from
   bool wants_dh, wants_dweight;
   Bind loss, count, dweight;
 
   int64_t chunks() const { return (tokens + chunk - 1) / chunk; }
   int64_t tokens_of(int64_t i) const { return std::min(chunk, tokens - i * chunk); }
-  // In the memory of the logits: with bf16 each row at the start of the row that it comes from.
-  DType dlogits() const { return compute == DType::bf16 && cpu_multiplies_bf16() ? DType::bf16 : accumulator; }
-  int64_t dlogits_stride() const { return dlogits() == accumulator ? 0 : 2 * vocab; }
+  int64_t dlogits_stride() const { return dlogits == accumulator ? 0 : 2 * vocab; }
   bool wants_gradient() const { return wants_dh || wants_dweight; }
   // dweight is summed in the workspace and rounded at the end, not in its own memory.
   bool sums_apart() const { return wants_dweight && gradient != accumulator; }
@@ -35,14 +35,16 @@ struct Plan {
 
 Plan plan_of(const OpView& v) {
   const bool wants_dweight = v.has_output(kDweight);
-  const DType accumulator = accumulator_of(v.input(kH).dtype);
+  const DType compute = v.input(kH).dtype;
+  const DType accumulator = accumulator_of(compute);
   return {.tokens = v.in(kH)[0],
           .columns = v.in(kH)[1],
           .vocab = v.in(kWeight)[0],
           .chunk = std::min(v.whole("chunk"), v.in(kH)[0]),
-          .compute = v.input(kH).dtype,
+          .compute = compute,
           .accumulator = accumulator,
           .gradient = wants_dweight ? v.output(kDweight).dtype : accumulator,
+          .dlogits = compute == DType::bf16 && cpu_multiplies_bf16() ? DType::bf16 : accumulator,
           .wants_dh = v.has_output(kDh),
           .wants_dweight = wants_dweight,
           .loss = v.op().outputs[kLoss].bind,
@@ -59,7 +61,7 @@ ProductSpec dh_spec(const Plan& p, int64_t n) {
   return {.m = n,
           .n = p.columns,
           .k = p.vocab,
-          .a = p.dlogits(),
+          .a = p.dlogits,
           .b = p.compute,
           .c = p.compute,
           .a_stride = p.dlogits_stride()};
@@ -70,7 +72,7 @@ ProductSpec dweight_spec(const Plan& p, int64_t n, Bind bind) {
           .n = p.columns,
           .k = n,
           .transpose_a = true,
-          .a = p.dlogits(),
+          .a = p.dlogits,
           .b = p.compute,
           .c = p.accumulator,
           .bind = bind,
@@ -168,7 +170,7 @@ template <class A>
 void differentiate(const Plan& p, A* row, int64_t target, double sum) {
   differentiate_row(row, p.vocab, target, sum);
   if constexpr (std::is_same_v<A, float>) {
-    if (p.compute == DType::bf16) round_row(row, p.vocab, p.dlogits());
+    if (p.compute == DType::bf16) round_row(row, p.vocab, p.dlogits);
   }
 }
 
