@@ -93,7 +93,7 @@ TEST(ForecastText, NamesItsSource) {
   costs.kind = CostSource::Kind::prior;
   EXPECT_THAT(text(), HasSubstr("PRIOR, not measured"));
   EXPECT_THAT(text(), HasSubstr("within a factor of 3"));
-  EXPECT_THAT(text(), HasSubstr("`centavo bench` makes it exact"));
+  EXPECT_THAT(text(), HasSubstr("`centavo bench` measures it"));
 }
 
 TEST(ForecastText, JsonHoldsTheNumbers) {
