@@ -1,8 +1,9 @@
-// The five ways centavo fails, and the check that must not.
+// The six ways centavo fails, and the check that must not.
 //
 //   UserError    what, where, how to mend, in one sentence; exit 2
 //   OutOfMemory  what the plan needs, by region, and how to need less; exit 3
 //   IoError      the call, the path and the system's reason; exit 4
+//   DeviceError  a GPU that is missing, fails or is full of another process's data; exit 4
 //   RankError    another rank does not answer, failed, or does something else: which, where, when; exit 4
 //   CHECK        a broken promise inside centavo: aborts, unreachable from user input
 //
@@ -26,6 +27,10 @@ struct OutOfMemory : std::runtime_error {
 };
 
 struct IoError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct DeviceError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 

@@ -9,6 +9,7 @@
 #include "ops/cast/cast.h"
 #include "ops/clip/clip.h"
 #include "ops/copy/copy.h"
+#include "ops/cuda/kernels.h"
 #include "ops/embedding/embedding.h"
 #include "ops/fill/fill.h"
 #include "ops/linear/linear.h"
@@ -24,7 +25,7 @@
 namespace centavo {
 
 OpTable all_ops() {
-  return OpTable({
+  std::vector<OpDef> rows = {
       embedding_def(),    embedding_grad_def(),  //
       linear_def(),       linear_dx_def(),
       linear_dw_def(),    linear_db_def(),     //
@@ -43,7 +44,9 @@ OpTable all_ops() {
       tree_sum_def(),  //
       advance_def(),      all_gather_def(),
       all_reduce_def(),   reduce_scatter_def(),  //
-  });
+  };
+  add_cuda_kernels(rows);
+  return OpTable(std::move(rows));
 }
 
 }  // namespace centavo

@@ -12,9 +12,12 @@
 
 #include "program/program.h"
 
+struct CUstream_st;  // cudaStream_t is a pointer to it; CUDA's own headers are for .cu files
+
 namespace centavo {
 
-class Communicator;  // base/communicator.h
+class Communicator;   // base/communicator.h
+class CudaLibraries;  // ops/cuda/libraries.h
 
 // Which element types an operand may have.
 enum class Type : uint8_t {
@@ -87,14 +90,8 @@ struct Cost {
   double wire_bytes = 0;
 };
 
-// What a CPU kernel is prepared for.
-struct CpuTraits {
-  int threads = 1;
-  Communicator* communicator = nullptr;  // null: this rank is alone
-};
-
 // The memory of one call: absent operands are null.
-struct CpuCall {
+struct OpCall {
   std::span<void* const> inputs;
   std::span<void* const> outputs;
   void* workspace = nullptr;
@@ -109,7 +106,31 @@ struct CpuCall {
   }
 };
 
+// What a CPU kernel is prepared for.
+struct CpuTraits {
+  int threads = 1;
+  Communicator* communicator = nullptr;  // null: this rank is alone
+};
+
+using CpuCall = OpCall;
 using CpuKernel = std::function<void(const CpuCall&)>;
+
+// What a CUDA kernel is planned and prepared for. A plan needs no GPU: everything but `libraries` is known without one.
+struct CudaTraits {
+  int architecture = 90;       // compute capability, 90 for 9.0
+  int multiprocessors = 132;   // of the GPU
+  bool deterministic = false;  // attention's backward too
+  // Where the GPU's libraries are reached; null while workspaces are planned, set when kernels are prepared.
+  CudaLibraries* libraries = nullptr;
+};
+
+struct CudaCall : OpCall {
+  CUstream_st* stream = nullptr;
+};
+
+// Enqueues the op on the call's stream and returns. May run under stream capture, and then runs once for many replays:
+// it neither allocates nor synchronises nor reads device memory on the host.
+using CudaKernel = std::function<void(const CudaCall&)>;
 
 class Gradients;  // passes/differentiate.h: what a gradient rule may do
 
@@ -136,6 +157,10 @@ struct OpDef {
   int64_t (*cpu_workspace_bytes)(const OpView&, const CpuTraits&) = nullptr;
   // Everything that can be decided before step 0 is decided here; the returned function only computes.
   CpuKernel (*cpu)(const OpView&, const CpuTraits&) = nullptr;
+  // The same for a GPU; set by ops/all_cuda.cpp, null in a build without CUDA. The workspace must hold for any GPU of
+  // the traits' architecture: it is planned where there is none.
+  int64_t (*cuda_workspace_bytes)(const OpView&, const CudaTraits&) = nullptr;
+  CudaKernel (*cuda)(const OpView&, const CudaTraits&) = nullptr;
 };
 
 // Sum of the operands' bytes, the `bytes` of most cost rules.

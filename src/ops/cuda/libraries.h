@@ -1,0 +1,64 @@
+// How kernels reach NVIDIA's libraries: handles of one device, made once and shared by all ops of a machine.
+//
+// The machine owns it (machine/cuda/). Handles are made at first use, so a program without matrix products loads no
+// cuBLASLt. For the time of preparation only there is a stream and memory to time candidates with.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+struct CUstream_st;
+struct cublasLtContext;
+struct cudnnContext;
+
+namespace centavo {
+
+// Which candidate is fastest for a case, by names; kept on disk by the machine (machine/cuda/tuning_file.h).
+class TuningTable {
+ public:
+  // Empty when the case is not known.
+  std::string find(const std::string& key) const;
+  void set(const std::string& key, const std::string& choice);
+  const std::map<std::string, std::string>& entries() const { return entries_; }
+  bool changed() const { return changed_; }
+
+ private:
+  std::map<std::string, std::string> entries_;
+  bool changed_ = false;
+};
+
+class CudaLibraries {
+ public:
+  // For the current device. Throws DeviceError.
+  CudaLibraries();
+  ~CudaLibraries();
+  CudaLibraries(const CudaLibraries&) = delete;
+  CudaLibraries& operator=(const CudaLibraries&) = delete;
+
+  cublasLtContext* cublas_lt();  // a cublasLtHandle_t
+  cudnnContext* cudnn();         // a cudnnHandle_t; null in a build without cuDNN
+
+  // What is learnt while kernels are prepared; the machine fills it before and keeps it after.
+  TuningTable tuning;
+
+  // A stream for timing candidates, while kernels are prepared.
+  CUstream_st* stream() const { return stream_; }
+  // At least `bytes` of device memory with random bf16 numbers of magnitude about 1, the same memory at each call;
+  // valid until the next call with more bytes, or release_scratch. Throws DeviceError when there is too little.
+  void* scratch(int64_t bytes);
+  void release_scratch();
+
+ private:
+  cublasLtContext* cublas_lt_ = nullptr;
+  cudnnContext* cudnn_ = nullptr;
+  CUstream_st* stream_ = nullptr;
+  void* scratch_ = nullptr;
+  int64_t scratch_bytes_ = 0;
+};
+
+}  // namespace centavo
