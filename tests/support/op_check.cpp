@@ -71,6 +71,15 @@ std::vector<double> random_values(const std::string& name, int64_t count, double
   return values;
 }
 
+std::vector<double> rounded(const std::vector<double>& values, DType dtype) {
+  std::vector<double> result;
+  visit_float(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    for (const double value : values) result.push_back(to_double(from_double<T>(value)));
+  });
+  return result;
+}
+
 Program build(const Forward& forward, DType dtype) {
   Builder b(ops(), "micro", dtype);
   forward(b);
@@ -193,11 +202,7 @@ void expect_close_to_f64(const Forward& forward, const Tensors& inputs, DType dt
   Tensors rounded = inputs;
   for (auto& [name, values] : rounded) {
     const BufferId id = program.find(name);
-    if (id == kNone || !is_float(program.buffer(id).dtype)) continue;
-    visit_float(program.buffer(id).dtype, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      for (double& value : values) value = to_double(from_double<T>(value));
-    });
+    if (id != kNone && is_float(program.buffer(id).dtype)) values = testing::rounded(values, program.buffer(id).dtype);
   }
   const Tensors exact = run_step(build(forward, DType::f64), rounded);
   const Tensors result = run_step(program, rounded);

@@ -20,6 +20,9 @@ using Forward = std::function<void(Builder&)>;
 // `count` normal numbers, the same for the same name.
 std::vector<double> random_values(const std::string& name, int64_t count, double scale = 1.0);
 
+// Each value rounded to a float type and back.
+std::vector<double> rounded(const std::vector<double>& values, DType dtype);
+
 // The program `forward` builds, computing in `dtype`.
 Program build(const Forward& forward, DType dtype = DType::f32);
 

@@ -7,19 +7,10 @@
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "base/errors.h"
+#include "ops/cuda/check.h"
 #include "program/op_table.h"
 
 namespace centavo {
-
-// Throws DeviceError: "<what>: <CUDA's words>".
-inline void cuda_check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  throw DeviceError(fmt::format("{}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status)));
-}
-
-// Behind every launch: a bad configuration is an error here and now.
-inline void check_launch(const char* kernel) { cuda_check(cudaGetLastError(), kernel); }
 
 // Calls f(TypeTag<T>{}) with the device type of an element type: float or __nv_bfloat16. CHECKs that it is one of them.
 template <class F>

@@ -8,7 +8,7 @@
 namespace centavo {
 
 // Sets `cuda` and `cuda_workspace_bytes` of the rows that have a CUDA kernel; nothing in a build without CUDA
-// (ops/cuda/no_kernels.cpp). CHECKs that each kernel belongs to a row.
+// (ops/no_cuda.cpp). CHECKs that each kernel belongs to a row.
 void add_cuda_kernels(std::vector<OpDef>& rows);
 
 // Was this program built with CUDA?

@@ -26,6 +26,7 @@ class TuningTable {
   void set(const std::string& key, const std::string& choice);
   const std::map<std::string, std::string>& entries() const { return entries_; }
   bool changed() const { return changed_; }
+  void mark_saved() { changed_ = false; }
 
  private:
   std::map<std::string, std::string> entries_;

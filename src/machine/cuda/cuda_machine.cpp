@@ -1,0 +1,380 @@
+#include "machine/cuda/cuda_machine.h"
+
+#include <algorithm>
+
+#include "machine/cuda/tuning_file.h"
+#include "ops/cuda/check.h"
+#include "passes/place.h"
+
+namespace centavo {
+namespace {
+
+// Ops of a section that an op of another lane waits for.
+std::set<int32_t> awaited(const Section& section) {
+  std::set<int32_t> ids;
+  for (const Op& op : section.ops) ids.insert(op.after.begin(), op.after.end());
+  return ids;
+}
+
+size_t index_of(Lane lane) { return static_cast<size_t>(lane); }
+
+CUevent_st* new_event() {
+  cudaEvent_t event = nullptr;
+  cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
+  return event;
+}
+
+}  // namespace
+
+// A ring, and for each lane the fixed place where its kernels see the slot.
+struct CudaMachine::Ring {
+  RingSlots slots;
+  BufferId counter = kNone;  // its root
+  std::array<std::byte*, kLanes> staged = {};
+};
+
+struct CudaMachine::Operand {
+  std::byte* address = nullptr;
+  int64_t ring = -1;   // index in rings_; -1: ordinary memory
+  bool whole = false;  // all of a ring's slot
+};
+
+struct CudaMachine::Prepared {
+  const Op* op = nullptr;
+  CudaKernel kernel;
+  std::vector<Operand> inputs;
+  std::vector<Operand> outputs;
+  std::byte* workspace = nullptr;
+  std::vector<BufferId> written;  // roots
+  CUevent_st* done = nullptr;     // where another lane waits for it
+  std::vector<CUevent_st*> after;
+};
+
+// Which staged slots hold what the ring holds, while a section is enqueued.
+struct CudaMachine::Track {
+  std::vector<std::array<bool, kLanes>> fresh;
+};
+
+CudaMachine::CudaMachine(Program program, const OpTable& ops, const Options& options)
+    : program_(std::move(program)), options_(options), gpu_(open_gpu(options.gpu)) {
+  if (program_.ranks != 1) {
+    user_error("the program is for {} ranks and the CUDA machine runs one; use ranks 1", program_.ranks);
+  }
+  for (size_t i = 0; i < program_.buffers.size(); ++i) names_[program_.buffers[i].name] = static_cast<BufferId>(i);
+  for (CUstream_st*& s : streams_) cuda_check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "making a stream");
+  cuda_check(cudaStreamCreateWithFlags(&upload_, cudaStreamNonBlocking), "making a stream");
+  for (CUevent_st*& event : joins_) event = new_event();
+  fork_ = new_event();
+  libraries_ = std::make_unique<CudaLibraries>();
+  const TuningFile file(options_.tuning_directory, gpu_);
+  file.load(libraries_->tuning);
+  // Before the arena is there: candidates are timed in memory that it will take.
+  for (const Section& section : program_.sections) sections_[section.name] = prepare(section, ops);
+  libraries_->release_scratch();
+  if (libraries_->tuning.changed()) file.save(libraries_->tuning);
+  allocate();
+  bind_operands();
+}
+
+CudaMachine::~CudaMachine() {
+  cudaDeviceSynchronize();
+  for (const auto& [name, graph] : graphs_) cudaGraphExecDestroy(graph);
+  for (const auto& [name, ops] : sections_) {
+    for (const Prepared& op : ops) {
+      if (op.done != nullptr) cudaEventDestroy(op.done);
+    }
+  }
+  for (const auto& [home, arena] : arenas_) home == Home::host ? cudaFreeHost(arena) : cudaFree(arena);
+  for (const Ring& ring : rings_) {
+    for (std::byte* staged : ring.staged) cudaFree(staged);
+  }
+  for (CUevent_st* event : joins_) cudaEventDestroy(event);
+  cudaEventDestroy(fork_);
+  for (CUstream_st* s : streams_) cudaStreamDestroy(s);
+  cudaStreamDestroy(upload_);
+}
+
+// --- before step 0
+
+std::vector<CudaMachine::Prepared> CudaMachine::prepare(const Section& section, const OpTable& ops) {
+  CudaTraits traits = gpu_.traits;
+  traits.deterministic = options_.deterministic;
+  traits.libraries = libraries_.get();
+  const std::set<int32_t> waited_for = awaited(section);
+  std::map<int32_t, CUevent_st*> events;
+  std::vector<Prepared> list;
+  for (const Op& op : section.ops) {
+    const OpDef& def = ops.at(op.kind);
+    if (def.cuda == nullptr) user_error("{} does not run on a GPU yet; use device = \"cpu\"", op.kind);
+    const OpView view(program_, op);
+    const int64_t needed = def.cuda_workspace_bytes == nullptr ? 0 : def.cuda_workspace_bytes(view, traits);
+    if (needed > 0 && (op.workspace == kNone || program_.buffer(op.workspace).slot_bytes() < needed)) {
+      user_error("%{} {} needs a workspace of {} bytes on this GPU; place the program for architecture {}", op.id,
+                 op.kind, needed, traits.architecture);
+    }
+    Prepared prepared;
+    prepared.op = &op;
+    prepared.kernel = def.cuda(view, traits);
+    for (const Output& output : op.outputs) {
+      if (output.buffer != kNone) prepared.written.push_back(program_.root(output.buffer));
+    }
+    for (const int32_t id : op.after) prepared.after.push_back(events.at(id));
+    if (waited_for.contains(op.id)) events[op.id] = prepared.done = new_event();
+    list.push_back(std::move(prepared));
+  }
+  return list;
+}
+
+void CudaMachine::allocate() {
+  for (const auto& [home, bytes] : program_.arena_bytes) {
+    if (bytes == 0) continue;
+    void* memory = nullptr;
+    const auto size = static_cast<size_t>(bytes);
+    const cudaError_t status =
+        home == Home::host ? cudaHostAlloc(&memory, size, cudaHostAllocDefault) : cudaMalloc(&memory, size);
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      throw OutOfMemory(fmt::format(
+          "the plan needs {} bytes of {} memory and {} are free on {}; use memory = \"…GiB\", a "
+          "smaller micro_batch or seq_len, or end what else uses the GPU. By region:{}",
+          bytes, home == Home::host ? "pinned host" : "device", gpu_.free_bytes, gpu_.name, region_table(program_)));
+    }
+    cuda_check(status, "allocating an arena");
+    arenas_[home] = static_cast<std::byte*>(memory);
+    if (options_.debug) poison_device(arenas_[home], bytes, stream(Lane::compute));
+  }
+  // Counters, flags and caches start at zero.
+  for (const Buffer& b : program_.buffers) {
+    if (!b.persistent || b.view || b.borrowed) continue;
+    cuda_check(cudaMemsetAsync(memory(b.name), 0, static_cast<size_t>(b.bytes()), stream(Lane::compute)),
+               "clearing a buffer");
+  }
+  wait();
+}
+
+std::byte* CudaMachine::root_memory(BufferId root) const {
+  const Buffer& b = program_.buffer(root);
+  if (!b.borrowed) return arenas_.at(b.home) + b.offset_bytes.value();
+  CHECK(options_.lender != nullptr, "buffer {} is borrowed and there is no lender", b.name);
+  return options_.lender->memory(b.name);
+}
+
+CudaMachine::Operand CudaMachine::bind(BufferId id, Lane lane) {
+  if (id == kNone) return {};
+  int64_t element = 0;
+  const BufferId root_id = program_.root(id, &element);
+  const Buffer& root = program_.buffer(root_id);
+  const int64_t offset = element * size_of(root.dtype);
+  if (!root.ring) return {.address = root_memory(root_id) + offset};
+  if (!ring_of_.contains(root_id)) {
+    ring_of_[root_id] = rings_.size();
+    const BufferId counter = program_.root(root.ring->counter);
+    rings_.push_back({.slots = {.base = root_memory(root_id),
+                                .counter = reinterpret_cast<const int64_t*>(root_memory(counter)),
+                                .slots = root.ring->slots,
+                                .stride = align_up(root.slot_bytes()),
+                                .bytes = root.slot_bytes()},
+                      .counter = counter});
+  }
+  Ring& ring = rings_[ring_of_.at(root_id)];
+  std::byte*& staged = ring.staged[index_of(lane)];
+  if (staged == nullptr) {
+    void* place = nullptr;
+    cuda_check(cudaMalloc(&place, static_cast<size_t>(align_up(ring.slots.bytes))), "allocating a ring's slot");
+    staged = static_cast<std::byte*>(place);
+    staged_bytes_ += align_up(ring.slots.bytes);
+  }
+  return {.address = staged + offset,
+          .ring = static_cast<int64_t>(ring_of_.at(root_id)),
+          .whole = program_.buffer(id).slot_bytes() == root.slot_bytes()};
+}
+
+void CudaMachine::bind_operands() {
+  for (auto& [name, list] : sections_) {
+    for (Prepared& prepared : list) {
+      const Op& op = *prepared.op;
+      for (const BufferId id : op.inputs) prepared.inputs.push_back(bind(id, op.lane));
+      for (const Output& output : op.outputs) prepared.outputs.push_back(bind(output.buffer, op.lane));
+      prepared.workspace = bind(op.workspace, op.lane).address;
+    }
+  }
+}
+
+// --- a step
+
+void CudaMachine::load(size_t ring, Lane lane, Track& track) {
+  bool& fresh = track.fresh[ring][index_of(lane)];
+  if (fresh) return;
+  load_slot(rings_[ring].slots, rings_[ring].staged[index_of(lane)], stream(lane));
+  fresh = true;
+}
+
+void CudaMachine::run(const Prepared& prepared, Track& track) {
+  const Op& op = *prepared.op;
+  CUstream_st* const on = stream(op.lane);
+  for (CUevent_st* event : prepared.after) cuda_check(cudaStreamWaitEvent(on, event), "waiting for another lane");
+  std::vector<void*> inputs;
+  std::vector<void*> outputs;
+  for (const Operand& in : prepared.inputs) {
+    if (in.ring >= 0) load(static_cast<size_t>(in.ring), op.lane, track);
+    inputs.push_back(in.address);
+  }
+  for (size_t i = 0; i < prepared.outputs.size(); ++i) {
+    const Operand& out = prepared.outputs[i];
+    const bool keeps = !out.whole || op.outputs[i].bind == Bind::add;
+    if (out.ring >= 0 && keeps) load(static_cast<size_t>(out.ring), op.lane, track);
+    outputs.push_back(out.address);
+  }
+  CudaCall call;
+  call.inputs = inputs;
+  call.outputs = outputs;
+  call.workspace = prepared.workspace;
+  call.stream = on;
+  prepared.kernel(call);
+  for (const Operand& out : prepared.outputs) {
+    if (out.ring < 0) continue;
+    const auto ring = static_cast<size_t>(out.ring);
+    store_slot(rings_[ring].slots, rings_[ring].staged[index_of(op.lane)], on);
+    track.fresh[ring].fill(false);
+    track.fresh[ring][index_of(op.lane)] = true;
+  }
+  for (size_t i = 0; i < rings_.size(); ++i) {
+    if (std::ranges::count(prepared.written, rings_[i].counter) > 0) track.fresh[i].fill(false);
+  }
+  if (prepared.done != nullptr) cuda_check(cudaEventRecord(prepared.done, on), "recording an event");
+}
+
+// All lanes start together and end together: a call of a section is a barrier.
+void CudaMachine::enqueue(const std::vector<Prepared>& section) {
+  CUstream_st* const main = stream(Lane::compute);
+  std::array<bool, kLanes> used = {};
+  for (const Prepared& prepared : section) used[index_of(prepared.op->lane)] = true;
+  cuda_check(cudaEventRecord(fork_, main), "recording an event");
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    if (used[lane] && streams_[lane] != main) cuda_check(cudaStreamWaitEvent(streams_[lane], fork_), "forking");
+  }
+  Track track{.fresh = std::vector<std::array<bool, kLanes>>(rings_.size())};
+  for (const Prepared& prepared : section) run(prepared, track);
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    if (!used[lane] || streams_[lane] == main) continue;
+    cuda_check(cudaEventRecord(joins_[lane], streams_[lane]), "recording an event");
+    cuda_check(cudaStreamWaitEvent(main, joins_[lane]), "joining");
+  }
+}
+
+void CudaMachine::capture(const std::string& section) {
+  CUstream_st* const main = stream(Lane::compute);
+  cuda_check(cudaStreamBeginCapture(main, cudaStreamCaptureModeThreadLocal), "capturing a section");
+  enqueue(sections_.at(section));
+  cudaGraph_t graph = nullptr;
+  cuda_check(cudaStreamEndCapture(main, &graph), "capturing a section");
+  cuda_check(cudaGraphInstantiate(&graphs_[section], graph, 0), "making a graph of a section");
+  cuda_check(cudaGraphDestroy(graph), "making a graph of a section");
+}
+
+void CudaMachine::launch_observed(const Call& call, int64_t& index, const OpObserver& observer) {
+  const Section& section = *program_.find_section(call.section);
+  for (int64_t i = 0; i < call.times; ++i, ++index) {
+    Track track{.fresh = std::vector<std::array<bool, kLanes>>(rings_.size())};
+    for (const Prepared& prepared : sections_.at(call.section)) {
+      run(prepared, track);
+      const cudaError_t status = cudaDeviceSynchronize();
+      if (status != cudaSuccess) {
+        throw DeviceError(fmt::format("%{} {} in section {} failed on the GPU: {}", prepared.op->id, prepared.op->kind,
+                                      call.section, cudaGetErrorString(status)));
+      }
+      if (observer) observer(index, section, *prepared.op);
+    }
+  }
+}
+
+void CudaMachine::step(const OpObserver& observer) {
+  int64_t index = 0;
+  for (const Call& call : program_.step) {
+    if (observer || options_.debug) {
+      launch_observed(call, index, observer);
+      continue;
+    }
+    if (launched_ && !graphs_.contains(call.section)) capture(call.section);
+    for (int64_t i = 0; i < call.times; ++i) {
+      if (launched_) {
+        cuda_check(cudaGraphLaunch(graphs_.at(call.section), stream(Lane::compute)), "launching a section");
+      } else {
+        enqueue(sections_.at(call.section));
+      }
+    }
+  }
+  launched_ = launched_ || !(observer || options_.debug);
+}
+
+void CudaMachine::wait() const {
+  for (CUstream_st* s : streams_) cuda_check(cudaStreamSynchronize(s), "a step on the GPU");
+}
+
+// --- from and to the host
+
+std::byte* CudaMachine::memory(const std::string& buffer, int64_t slot) const {
+  const auto it = names_.find(buffer);
+  CHECK(it != names_.end(), "there is no buffer {}", buffer);
+  int64_t element = 0;
+  const BufferId root_id = program_.root(it->second, &element);
+  const Buffer& root = program_.buffer(root_id);
+  CHECK(slot >= 0 && slot < (root.ring ? root.ring->slots : 1), "slot {} of buffer {}", slot, buffer);
+  return root_memory(root_id) + element * size_of(root.dtype) + slot * align_up(root.slot_bytes());
+}
+
+// Slots are written while an earlier step runs, anything else behind it.
+void CudaMachine::write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot) {
+  std::byte* to = memory(buffer, slot);
+  const BufferId id = names_.at(buffer);
+  CHECK(static_cast<int64_t>(bytes.size()) == program_.buffer(id).slot_bytes(), "size of {}", buffer);
+  CUstream_st* const on = program_.buffer(program_.root(id)).ring ? upload_ : stream(Lane::compute);
+  cuda_check(cudaMemcpyAsync(to, bytes.data(), bytes.size(), cudaMemcpyDefault, on), "writing to the GPU");
+  cuda_check(cudaStreamSynchronize(on), "writing to the GPU");
+}
+
+void CudaMachine::read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot) const {
+  const std::byte* from = memory(buffer, slot);
+  CHECK(static_cast<int64_t>(bytes.size()) == program_.buffer(names_.at(buffer)).slot_bytes(), "size of {}", buffer);
+  CUstream_st* const on = stream(Lane::compute);
+  cuda_check(cudaMemcpyAsync(bytes.data(), from, bytes.size(), cudaMemcpyDefault, on), "reading from the GPU");
+  cuda_check(cudaStreamSynchronize(on), "reading from the GPU");
+}
+
+void CudaMachine::write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) {
+  const Buffer& b = program_.buffer(names_.at(buffer));
+  const auto begin = first * size_of(b.dtype);
+  CHECK(first >= 0 && begin + static_cast<int64_t>(bytes.size()) <= b.slot_bytes(), "elements of {}", buffer);
+  CUstream_st* const on = stream(Lane::compute);
+  cuda_check(cudaMemcpyAsync(memory(buffer) + begin, bytes.data(), bytes.size(), cudaMemcpyDefault, on),
+             "writing to the GPU");
+  cuda_check(cudaStreamSynchronize(on), "writing to the GPU");
+}
+
+void CudaMachine::read_elements(const std::string& buffer, int64_t first, std::span<std::byte> bytes) const {
+  const Buffer& b = program_.buffer(names_.at(buffer));
+  const auto begin = first * size_of(b.dtype);
+  CHECK(first >= 0 && begin + static_cast<int64_t>(bytes.size()) <= b.slot_bytes(), "elements of {}", buffer);
+  CUstream_st* const on = stream(Lane::compute);
+  cuda_check(cudaMemcpyAsync(bytes.data(), memory(buffer) + begin, bytes.size(), cudaMemcpyDefault, on),
+             "reading from the GPU");
+  cuda_check(cudaStreamSynchronize(on), "reading from the GPU");
+}
+
+Program add_cuda_workspaces(Program program, const OpTable& ops, const CudaTraits& traits) {
+  for (Section& section : program.sections) {
+    for (Op& op : section.ops) {
+      const OpDef& def = ops.at(op.kind);
+      if (def.cuda_workspace_bytes == nullptr || op.workspace != kNone) continue;
+      const int64_t bytes = def.cuda_workspace_bytes(OpView(program, op), traits);
+      if (bytes == 0) continue;
+      op.workspace = program.add({.name = fmt::format("ws.{}.{}", section.name, op.id),
+                                  .dtype = DType::u8,
+                                  .shape = {bytes},
+                                  .kind = BufferKind::workspace});
+    }
+  }
+  return program;
+}
+
+}  // namespace centavo

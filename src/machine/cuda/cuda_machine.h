@@ -1,0 +1,101 @@
+// The CUDA machine: runs a placed program on one GPU at no cost to the host.
+//
+// At construction every kernel is prepared, one arena per home is allocated (device memory; pinned host memory) and
+// every operand gets its address. Each lane is a stream, each edge an event. The first step is launched op by op; then
+// each section is captured once as a CUDA graph, and a step is a few graph launches. Nothing allocates and nothing
+// synchronises inside a step: `step` returns when all is enqueued, `read` waits for what it reads.
+//
+// With an observer, or in debug mode, ops are launched one by one and waited for, so that an error names its op.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "machine/cuda/gpu.h"
+#include "machine/cuda/rings.h"
+#include "machine/machine.h"
+#include "ops/cuda/libraries.h"
+#include "program/op_table.h"
+
+struct CUevent_st;
+struct CUgraphExec_st;
+
+namespace centavo {
+
+class CudaMachine : public Machine {
+ public:
+  struct Options {
+    int gpu = 0;
+    bool deterministic = false;
+    bool debug = false;             // arenas start as NaN; ops run one by one
+    CudaMachine* lender = nullptr;  // owns the buffers this program borrows; must outlive this machine
+    // Where the fastest algorithms of this GPU are remembered; empty: nowhere.
+    std::string tuning_directory = {};
+  };
+
+  // The program must be verified and placed for a GPU of this architecture. Throws DeviceError, and OutOfMemory when an
+  // arena cannot be had.
+  CudaMachine(Program program, const OpTable& ops, const Options& options);
+  ~CudaMachine() override;
+
+  const Program& program() const override { return program_; }
+  void step(const OpObserver& observer = {}) override;
+  void write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot = 0) override;
+  void read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot = 0) const override;
+  void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) override;
+  void read_elements(const std::string& buffer, int64_t first, std::span<std::byte> bytes) const;
+
+  // Where a buffer's slot lies on the device.
+  std::byte* memory(const std::string& buffer, int64_t slot = 0) const;
+  // Waits until all that was enqueued is done. Throws DeviceError.
+  void wait() const;
+
+  const Gpu& gpu() const { return gpu_; }
+  // Bytes of device memory beside the arena: staged slots of rings.
+  int64_t staged_bytes() const { return staged_bytes_; }
+
+ private:
+  static constexpr size_t kLanes = 4;
+  struct Ring;
+  struct Operand;
+  struct Prepared;
+  struct Track;
+
+  std::byte* root_memory(BufferId root) const;
+  Operand bind(BufferId id, Lane lane);
+  std::vector<Prepared> prepare(const Section& section, const OpTable& ops);
+  void bind_operands();
+  void allocate();
+  void run(const Prepared& prepared, Track& track);
+  void load(size_t ring, Lane lane, Track& track);
+  void enqueue(const std::vector<Prepared>& section);
+  void capture(const std::string& section);
+  void launch_observed(const Call& call, int64_t& index, const OpObserver& observer);
+  CUstream_st* stream(Lane lane) const { return streams_[static_cast<size_t>(lane)]; }
+
+  Program program_;
+  Options options_;
+  Gpu gpu_;
+  std::unique_ptr<CudaLibraries> libraries_;
+  std::map<std::string, BufferId> names_;
+  std::map<Home, std::byte*> arenas_;
+  std::vector<Ring> rings_;
+  std::map<BufferId, size_t> ring_of_;  // by root
+  int64_t staged_bytes_ = 0;
+  std::map<std::string, std::vector<Prepared>> sections_;
+  std::map<std::string, CUgraphExec_st*> graphs_;
+  std::array<CUstream_st*, kLanes> streams_ = {};
+  CUstream_st* upload_ = nullptr;
+  std::array<CUevent_st*, kLanes> joins_ = {};
+  CUevent_st* fork_ = nullptr;
+  bool launched_ = false;  // a step has run, so every kernel is loaded
+};
+
+// Adds a workspace buffer to every op that needs scratch on a GPU with these traits.
+Program add_cuda_workspaces(Program program, const OpTable& ops, const CudaTraits& traits);
+
+}  // namespace centavo
