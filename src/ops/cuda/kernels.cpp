@@ -2,6 +2,14 @@
 
 #include <algorithm>
 
+#include "ops/add/add.h"
+#include "ops/cast/cast.h"
+#include "ops/copy/copy.h"
+#include "ops/fill/fill.h"
+#include "ops/rmsnorm/rmsnorm.h"
+#include "ops/rope/rope.h"
+#include "ops/swiglu/swiglu.h"
+
 namespace centavo {
 namespace {
 
@@ -12,7 +20,19 @@ struct Row {
 };
 
 const std::vector<Row>& kernels() {
-  static const std::vector<Row> rows = {};
+  static const std::vector<Row> rows = {
+      {"rmsnorm", rmsnorm_cuda},
+      {"rmsnorm_grad", rmsnorm_grad_cuda, rmsnorm_grad_cuda_workspace},
+      {"rope_table", rope_table_cuda},
+      {"rope", rope_cuda},
+      {"rope_grad", rope_grad_cuda},
+      {"swiglu", swiglu_cuda},
+      {"swiglu_grad", swiglu_grad_cuda},
+      {"add", add_cuda},
+      {"cast", cast_cuda},
+      {"copy", copy_cuda},
+      {"fill", fill_cuda},
+  };
   return rows;
 }
 
