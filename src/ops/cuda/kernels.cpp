@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "ops/linear/linear.h"
+#include "ops/lm_head_loss/lm_head_loss.h"
+
 namespace centavo {
 namespace {
 
@@ -12,7 +15,14 @@ struct Row {
 };
 
 const std::vector<Row>& kernels() {
-  static const std::vector<Row> rows = {};
+  static const std::vector<Row> rows = {
+      {"linear", linear_cuda, linear_cuda_workspace},
+      {"linear_dx", linear_dx_cuda, linear_dx_cuda_workspace},
+      {"linear_dw", linear_dw_cuda, linear_dw_cuda_workspace},
+      {"linear_db", linear_db_cuda, linear_db_cuda_workspace},
+      {"lm_head_loss", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
+      {"lm_head_loss_grad", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
+  };
   return rows;
 }
 
