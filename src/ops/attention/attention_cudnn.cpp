@@ -94,8 +94,8 @@ int64_t planned_sdpa_bytes(const SdpaCase& c) {
   const int64_t rows = c.form == SdpaCase::packed ? c.tokens : c.batch * round_up(c.seq, 128);
   const int64_t f32 = 4;
   int64_t bytes = kEngineBytes + 2 * f32 * rows * c.heads;
-  bytes += c.order == SdpaCase::fixed ? score_bytes(c)
-                                      : f32 * rows * (c.form == SdpaCase::packed ? c.qkv_row : c.y_row);
+  bytes +=
+      c.order == SdpaCase::fixed ? score_bytes(c) : f32 * rows * (c.form == SdpaCase::packed ? c.qkv_row : c.y_row);
   if (c.heads != c.kv_heads) bytes += 2 * f32 * rows * c.heads * c.head_size;
   return bytes;
 }
@@ -132,8 +132,12 @@ Scratch scratch_of(const Request& r, int64_t library_bytes, Parts& parts) {
   const bool one_sequence = c.batch == 1 && c.form == SdpaCase::uniform;
   if (c.form == SdpaCase::packed) {
     const int64_t entries = r.packed.handed + 1;
-    s.table = {parts.take<int32_t>(entries), parts.take<int32_t>(entries), parts.take<int64_t>(entries),
-               parts.take<int64_t>(entries), parts.take<int64_t>(entries), parts.take<int64_t>(entries),
+    s.table = {parts.take<int32_t>(entries),
+               parts.take<int32_t>(entries),
+               parts.take<int64_t>(entries),
+               parts.take<int64_t>(entries),
+               parts.take<int64_t>(entries),
+               parts.take<int64_t>(entries),
                parts.take<int32_t>(r.packed.documents + 1)};
   }
   if (c.form == SdpaCase::packed || (c.direction == SdpaCase::backward && !one_sequence)) {

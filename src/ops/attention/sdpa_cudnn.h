@@ -16,8 +16,8 @@ struct SdpaCase {
   enum Direction : uint8_t { forward, backward } direction = forward;
   enum Form : uint8_t { uniform, packed } form = uniform;
   enum Order : uint8_t { free, fixed } order = free;  // of the backward's sums
-  int64_t batch = 1;  // sequences, or documents of a packed batch
-  int64_t seq = 1;    // tokens of each, at most
+  int64_t batch = 1;                                  // sequences, or documents of a packed batch
+  int64_t seq = 1;                                    // tokens of each, at most
   int64_t heads = 1, kv_heads = 1, head_size = 0;
   int64_t window = 0;   // 0: none
   int64_t tokens = 0;   // of the op
