@@ -36,8 +36,8 @@ struct Request {
 
 Request request_of(const OpView& v, const CudaTraits& traits) {
   const bool backward = v.op().kind == "attention_grad";
-  const Buffer& qkv = v.input(backward ? kGradQkv : kQkv);
-  const int64_t documents = v.in(backward ? kGradCuSeqlens : kCuSeqlens)[0] - 1;
+  const Buffer& qkv = v.input(backward ? size_t{kGradQkv} : size_t{kQkv});
+  const int64_t documents = v.in(backward ? size_t{kGradCuSeqlens} : size_t{kCuSeqlens})[0] - 1;
   Request r;
   r.dtype = qkv.dtype;
   r.cached = !backward && v.has_input(kKCache);
