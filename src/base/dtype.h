@@ -34,7 +34,7 @@ struct bf16 {
 
   bf16() = default;
   // Round to nearest, ties to even; NaN stays NaN.
-  explicit bf16(float value) {
+  constexpr explicit bf16(float value) {
     const uint32_t u = std::bit_cast<uint32_t>(value);
     const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);
@@ -43,12 +43,12 @@ struct bf16 {
 };
 
 // The larger of the two bf16 neighbours with probability equal to the distance from the smaller:
-// E[result] = value. `random` is 16 uniform bits. Infinity and NaN are rounded to nearest.
-inline bf16 stochastic_round(float value, uint32_t random) {
+// E[result] = value. `random` is 16 uniform bits. Infinity has no digits below a bf16's, so it stays; so does NaN.
+constexpr bf16 stochastic_round(float value, uint32_t random) {
   const uint32_t u = std::bit_cast<uint32_t>(value);
-  const bool is_finite = (u & 0x7f800000u) != 0x7f800000u;
-  bf16 result = bf16(value);
-  result.bits = is_finite ? static_cast<uint16_t>((u + (random & 0xffffu)) >> 16) : result.bits;
+  const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
+  bf16 result;
+  result.bits = static_cast<uint16_t>(is_nan ? (u >> 16) | 0x40u : (u + (random & 0xffffu)) >> 16);
   return result;
 }
 
