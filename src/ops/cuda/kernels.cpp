@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/attention/attention_cuda.h"
+
 namespace centavo {
 namespace {
 
@@ -12,7 +14,10 @@ struct Row {
 };
 
 const std::vector<Row>& kernels() {
-  static const std::vector<Row> rows = {};
+  static const std::vector<Row> rows = {
+      {"attention", attention_own_cuda, attention_own_cuda_workspace},
+      {"attention_grad", attention_grad_own_cuda, attention_grad_own_cuda_workspace},
+  };
   return rows;
 }
 
