@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/attention/attention_cuda.h"
+#include "ops/attention/attention.h"
 
 namespace centavo {
 namespace {
@@ -15,8 +15,8 @@ struct Row {
 
 const std::vector<Row>& kernels() {
   static const std::vector<Row> rows = {
-      {"attention", attention_own_cuda, attention_own_cuda_workspace},
-      {"attention_grad", attention_grad_own_cuda, attention_grad_own_cuda_workspace},
+      {"attention", attention_cuda, attention_cuda_workspace},
+      {"attention_grad", attention_grad_cuda, attention_grad_cuda_workspace},
   };
   return rows;
 }
