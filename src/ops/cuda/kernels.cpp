@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/add/add.h"
+#include "ops/attention/attention.h"
 #include "ops/attention/attention_cuda.h"
 #include "ops/cast/cast.h"
 #include "ops/copy/copy.h"
@@ -33,8 +34,8 @@ const std::vector<Row>& kernels() {
       {"rope_table", rope_table_cuda},
       {"rope", rope_cuda},
       {"rope_grad", rope_grad_cuda},
-      {"attention", attention_own_cuda, attention_own_cuda_workspace},
-      {"attention_grad", attention_grad_own_cuda, attention_grad_own_cuda_workspace},
+      {"attention", attention_cuda, attention_cuda_workspace},
+      {"attention_grad", attention_grad_cuda, attention_grad_cuda_workspace},
       {"swiglu", swiglu_cuda},
       {"swiglu_grad", swiglu_grad_cuda},
       {"lm_head_loss", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
