@@ -9,7 +9,7 @@
 namespace centavo {
 namespace {
 
-// Heads of one thread: as many as leave the angles of a vector room in 64 registers.
+// Heads of one thread: as many as let three blocks run at once beside the angles of a vector.
 template <class T>
 constexpr int kHeads = std::is_same_v<T, float> ? 4 : 2;
 constexpr int kTableRows = 8;  // rows that share one computed frequency
@@ -59,7 +59,7 @@ __device__ Angles<kSize> load_angles(const float* cosines, const float* sines, f
 
 // A thread of a row: head g of `groups` and vector i of its halves; it takes heads g, g + groups, g + 2 groups, ...
 template <class T>
-__global__ void __launch_bounds__(kElementThreads, 4) rotate_vectors(const Rotation<T> r, uint32_t groups) {
+__global__ void __launch_bounds__(kElementThreads, 3) rotate_vectors(const Rotation<T> r, uint32_t groups) {
   constexpr int kSize = Vec<T>::size;
   const uint32_t half = r.head_dim / 2;
   const uint32_t half_vectors = half / kSize;
