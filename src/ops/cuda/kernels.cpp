@@ -3,9 +3,12 @@
 #include <algorithm>
 
 #include "ops/add/add.h"
+#include "ops/attention/attention_cuda.h"
 #include "ops/cast/cast.h"
 #include "ops/copy/copy.h"
 #include "ops/fill/fill.h"
+#include "ops/linear/linear.h"
+#include "ops/lm_head_loss/lm_head_loss.h"
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rope/rope.h"
 #include "ops/swiglu/swiglu.h"
@@ -21,13 +24,21 @@ struct Row {
 
 const std::vector<Row>& kernels() {
   static const std::vector<Row> rows = {
+      {"linear", linear_cuda, linear_cuda_workspace},
+      {"linear_dx", linear_dx_cuda, linear_dx_cuda_workspace},
+      {"linear_dw", linear_dw_cuda, linear_dw_cuda_workspace},
+      {"linear_db", linear_db_cuda, linear_db_cuda_workspace},
       {"rmsnorm", rmsnorm_cuda},
       {"rmsnorm_grad", rmsnorm_grad_cuda, rmsnorm_grad_cuda_workspace},
       {"rope_table", rope_table_cuda},
       {"rope", rope_cuda},
       {"rope_grad", rope_grad_cuda},
+      {"attention", attention_own_cuda, attention_own_cuda_workspace},
+      {"attention_grad", attention_grad_own_cuda, attention_grad_own_cuda_workspace},
       {"swiglu", swiglu_cuda},
       {"swiglu_grad", swiglu_grad_cuda},
+      {"lm_head_loss", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
+      {"lm_head_loss_grad", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
       {"add", add_cuda},
       {"cast", cast_cuda},
       {"copy", copy_cuda},
