@@ -53,39 +53,70 @@ __device__ float block_max(float value, float* shared) {
   return most;
 }
 
-// Vector `index` of the row; what lies behind the row's end is -inf, whose exponential is 0.
+// 16 bytes of a row as they are kept in registers: bf16 stay two to a word.
 template <class T>
-__device__ Vec<T> load_vector(const T* row, int index, int end, int vocab) {
-  constexpr int kSize = Vec<T>::size;
-  Vec<T> v;
-  if (index >= end) {
-#pragma unroll
-    for (int i = 0; i < kSize; ++i) v.at[i] = from_float<T>(-INFINITY);
-    return v;
-  }
-  const int first = index * kSize;
-  v = Vec<T>::load(row + first);
-  if (first + kSize > vocab) {
-#pragma unroll
-    for (int i = 0; i < kSize; ++i) v.at[i] = first + i < vocab ? v.at[i] : from_float<T>(-INFINITY);
-  }
-  return v;
-}
+struct Piece {
+  static constexpr int kSize = Vec<T>::size;
+  static constexpr int kInWord = 4 / sizeof(T);
+  static constexpr uint32_t kNothing = kInWord == 2 ? 0xff80ff80u : 0xff800000u;  // -inf: its exponential is 0
+  uint32_t word[4];
 
-// NaN is passed over: it comes back through the sum.
-template <class T>
-__device__ float vector_max(const Vec<T>& v) {
-  float most = to_float(v.at[0]);
+  // Vector `index` of the row; what lies behind the row's end, or at or behind vector `end`, is nothing.
+  __device__ static Piece load(const T* row, int index, int end, int vocab) {
+    Piece piece = {{kNothing, kNothing, kNothing, kNothing}};
+    if (index >= end) return piece;
+    *reinterpret_cast<int4*>(piece.word) = *reinterpret_cast<const int4*>(row + index * kSize);
+    const int left = vocab - index * kSize;
+    if (left < kSize) {
 #pragma unroll
-  for (int i = 1; i < Vec<T>::size; ++i) most = fmaxf(most, to_float(v.at[i]));
-  return most;
-}
+      for (int w = 0; w < 4; ++w) {
+        if (left <= w * kInWord) piece.word[w] = kNothing;
+        if (kInWord == 2 && left == w * kInWord + 1) piece.word[w] = (piece.word[w] & 0xffffu) | 0xff800000u;
+      }
+    }
+    return piece;
+  }
+
+  __device__ void store(T* row, int index) const {
+    *reinterpret_cast<int4*>(row + index * kSize) = *reinterpret_cast<const int4*>(word);
+  }
+
+  __device__ float at(int i) const {
+    if constexpr (kInWord == 1) return __uint_as_float(word[i]);
+    return __uint_as_float(i % 2 == 0 ? word[i / 2] << 16 : word[i / 2] & 0xffff0000u);
+  }
+
+  // NaN is passed over: it comes back through the sum.
+  __device__ float maximum() const {
+    if constexpr (kInWord == 1) {
+      return fmaxf(fmaxf(at(0), at(1)), fmaxf(at(2), at(3)));
+    } else {
+      const auto pair = [&](int w) { return *reinterpret_cast<const __nv_bfloat162*>(word + w); };
+      const float2 most = __bfloat1622float2(__hmax2(__hmax2(pair(0), pair(1)), __hmax2(pair(2), pair(3))));
+      return fmaxf(most.x, most.y);
+    }
+  }
+
+  __device__ static Piece from_floats(const float (&values)[kSize]) {
+    Piece piece;
+#pragma unroll
+    for (int w = 0; w < 4; ++w) {
+      if constexpr (kInWord == 1) {
+        piece.word[w] = __float_as_uint(values[w]);
+      } else {
+        const __nv_bfloat162 pair = __floats2bfloat162_rn(values[2 * w], values[2 * w + 1]);
+        piece.word[w] = *reinterpret_cast<const uint32_t*>(&pair);
+      }
+    }
+    return piece;
+  }
+};
 
 template <class T>
-__device__ float sum_of_exponentials(const Vec<T>& v, float most) {
+__device__ float sum_of_exponentials(const Piece<T>& piece, float most) {
   float sum = 0;
 #pragma unroll
-  for (int i = 0; i < Vec<T>::size; ++i) sum += exponential(to_float(v.at[i]) - most);
+  for (int i = 0; i < Piece<T>::kSize; ++i) sum += exponential(piece.at(i) - most);
   return sum;
 }
 
@@ -96,20 +127,17 @@ struct Softmax {
 
 // softmax - onehot(target)
 template <class T>
-__device__ Vec<T> gradient_of(const Vec<T>& v, int index, int target, const Softmax& softmax, float inverse) {
-  constexpr int kSize = Vec<T>::size;
+__device__ Piece<T> gradient_of(const Piece<T>& piece, int index, int target, const Softmax& softmax, float inverse) {
+  constexpr int kSize = Piece<T>::kSize;
   float p[kSize];
 #pragma unroll
-  for (int i = 0; i < kSize; ++i) p[i] = exponential(to_float(v.at[i]) - softmax.most) * inverse;
+  for (int i = 0; i < kSize; ++i) p[i] = exponential(piece.at(i) - softmax.most) * inverse;
   const int of_target = target - index * kSize;
   if (of_target >= 0 && of_target < kSize) {
 #pragma unroll
     for (int i = 0; i < kSize; ++i) p[i] -= i == of_target ? 1.0f : 0.0f;
   }
-  Vec<T> gradient;
-#pragma unroll
-  for (int i = 0; i < kSize; ++i) gradient.at[i] = from_float<T>(p[i]);
-  return gradient;
+  return Piece<T>::from_floats(p);
 }
 
 __device__ double loss_of(const Softmax& softmax, float correct) {
@@ -120,13 +148,13 @@ __device__ double loss_of(const Softmax& softmax, float correct) {
 
 __device__ void cluster_arrive() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
 #endif
 }
 
 __device__ void cluster_wait() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 #endif
 }
 
@@ -182,12 +210,12 @@ __global__ void __launch_bounds__(kThreads, 2) score_in_registers(const Rows<T> 
   }
   const float correct = tells ? to_float(logits[target]) : 0.0f;  // before another block writes there
 
-  Vec<T> v[kVectors];
+  Piece<T> v[kVectors];
 #pragma unroll
-  for (int i = 0; i < kVectors; ++i) v[i] = load_vector(logits, begin + i * kThreads, end, rows.vocab);
+  for (int i = 0; i < kVectors; ++i) v[i] = Piece<T>::load(logits, begin + i * kThreads, end, rows.vocab);
   Softmax softmax;
 #pragma unroll
-  for (int i = 0; i < kVectors; ++i) softmax.most = fmaxf(softmax.most, vector_max(v[i]));
+  for (int i = 0; i < kVectors; ++i) softmax.most = fmaxf(softmax.most, v[i].maximum());
   softmax.most = block_max<kThreads>(softmax.most, shared);
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) softmax.sum += sum_of_exponentials(v[i], softmax.most);
@@ -201,7 +229,7 @@ __global__ void __launch_bounds__(kThreads, 2) score_in_registers(const Rows<T> 
     for (int i = 0; i < kVectors; ++i) {
       const int index = begin + i * kThreads;
       if (index < end) {
-        gradient_of(v[i], index, target, softmax, inverse).store(logits + index * Vec<T>::size);
+        gradient_of(v[i], index, target, softmax, inverse).store(logits, index);
       }
     }
   }
@@ -231,12 +259,12 @@ __global__ void __launch_bounds__(kPassThreads) score_in_passes(const Rows<T> ro
 
   Softmax softmax;
   for (int first = begin; first < end; first += kStep) {
-    Vec<T> v[kPassVectors];
+    Piece<T> v[kPassVectors];
 #pragma unroll
-    for (int i = 0; i < kPassVectors; ++i) v[i] = load_vector(logits, first + i * kPassThreads, end, rows.vocab);
+    for (int i = 0; i < kPassVectors; ++i) v[i] = Piece<T>::load(logits, first + i * kPassThreads, end, rows.vocab);
     float most = softmax.most;
 #pragma unroll
-    for (int i = 0; i < kPassVectors; ++i) most = fmaxf(most, vector_max(v[i]));
+    for (int i = 0; i < kPassVectors; ++i) most = fmaxf(most, v[i].maximum());
     softmax.sum *= exponential(softmax.most - most);
 #pragma unroll
     for (int i = 0; i < kPassVectors; ++i) softmax.sum += sum_of_exponentials(v[i], most);
@@ -251,8 +279,8 @@ __global__ void __launch_bounds__(kPassThreads) score_in_passes(const Rows<T> ro
     const float inverse = 1.0f / softmax.sum;
 #pragma unroll kPassVectors
     for (int index = begin; index < end; index += kPassThreads) {
-      const Vec<T> v = load_vector(logits, index, end, rows.vocab);
-      gradient_of(v, index, target, softmax, inverse).store(logits + index * Vec<T>::size);
+      const Piece<T> v = Piece<T>::load(logits, index, end, rows.vocab);
+      gradient_of(v, index, target, softmax, inverse).store(logits, index);
     }
   }
 }
