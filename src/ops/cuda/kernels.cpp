@@ -2,8 +2,16 @@
 
 #include <algorithm>
 
+#include "ops/add/add.h"
+#include "ops/attention/attention_cuda.h"
+#include "ops/cast/cast.h"
+#include "ops/copy/copy.h"
+#include "ops/fill/fill.h"
 #include "ops/linear/linear.h"
 #include "ops/lm_head_loss/lm_head_loss.h"
+#include "ops/rmsnorm/rmsnorm.h"
+#include "ops/rope/rope.h"
+#include "ops/swiglu/swiglu.h"
 
 namespace centavo {
 namespace {
@@ -20,8 +28,21 @@ const std::vector<Row>& kernels() {
       {"linear_dx", linear_dx_cuda, linear_dx_cuda_workspace},
       {"linear_dw", linear_dw_cuda, linear_dw_cuda_workspace},
       {"linear_db", linear_db_cuda, linear_db_cuda_workspace},
+      {"rmsnorm", rmsnorm_cuda},
+      {"rmsnorm_grad", rmsnorm_grad_cuda, rmsnorm_grad_cuda_workspace},
+      {"rope_table", rope_table_cuda},
+      {"rope", rope_cuda},
+      {"rope_grad", rope_grad_cuda},
+      {"attention", attention_own_cuda, attention_own_cuda_workspace},
+      {"attention_grad", attention_grad_own_cuda, attention_grad_own_cuda_workspace},
+      {"swiglu", swiglu_cuda},
+      {"swiglu_grad", swiglu_grad_cuda},
       {"lm_head_loss", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
       {"lm_head_loss_grad", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
+      {"add", add_cuda},
+      {"cast", cast_cuda},
+      {"copy", copy_cuda},
+      {"fill", fill_cuda},
   };
   return rows;
 }

@@ -43,6 +43,9 @@ class CudaLibraries {
   // What is learnt while kernels are prepared; the machine fills it before and keeps it after.
   TuningTable tuning;
 
+  // What a library has built for a case, named by the case, shared by the ops that have the same one.
+  std::map<std::string, std::shared_ptr<void>> plans;
+
   // A stream for timing candidates, while kernels are prepared.
   CUstream_st* stream() const { return stream_; }
   // At least `bytes` of device memory with random bf16 numbers of magnitude about 1 (so read as f32 too), the same
