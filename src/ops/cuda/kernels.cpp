@@ -2,6 +2,14 @@
 
 #include <algorithm>
 
+#include "ops/adamw/adamw.h"
+#include "ops/advance/advance.h"
+#include "ops/clip/clip.h"
+#include "ops/embedding/embedding.h"
+#include "ops/quantize/quantize.h"
+#include "ops/sqnorm/sqnorm.h"
+#include "ops/tree_sum/tree_sum.h"
+
 namespace centavo {
 namespace {
 
@@ -12,7 +20,13 @@ struct Row {
 };
 
 const std::vector<Row>& kernels() {
-  static const std::vector<Row> rows = {};
+  static const std::vector<Row> rows = {
+      {"embedding", embedding_cuda}, {"embedding_grad", embedding_grad_cuda, embedding_grad_cuda_workspace},
+      {"sqnorm", sqnorm_cuda},       {"clip", clip_cuda, clip_cuda_workspace},
+      {"adamw", adamw_cuda},         {"amax", amax_cuda},
+      {"quantize", quantize_cuda},   {"tree_sum", tree_sum_cuda, tree_sum_cuda_workspace},
+      {"advance", advance_cuda},
+  };
   return rows;
 }
 
