@@ -47,8 +47,8 @@ TEST(CastCuda, TiesInfinitiesAndNan) {
   const Forward forward = nearest(DType::f32, DType::bf16, 8);
   const Tensors in = {{"x", {1 + 0x1p-8, 1 + 0x3p-8, 1 + 0x1.1p-8, -3.0, INFINITY, -0.0, 0x1.fffp127, 0x1p-140}}};
   expect_cuda_equals_cpu(forward, in, DType::f32, {"y"});
-  const Tensors none = {{"x", std::vector<double>(8, std::nan(""))}};
-  for (const double y : run_step_cuda(build(forward), none).at("y")) EXPECT_TRUE(std::isnan(y));
+  const Tensors out = run_step_cuda(build(forward), {{"x", std::vector<double>(8, std::nan(""))}});
+  for (const double y : out.at("y")) EXPECT_TRUE(std::isnan(y));
 }
 
 TEST(CastCuda, StochasticDrawsTheSameBits) {

@@ -6,8 +6,8 @@
 namespace centavo::testing {
 namespace {
 
-constexpr double kF32 = 0x1p-24;
-constexpr double kBf16 = 0x1p-9;
+const double kF32 = unit_roundoff(DType::f32);
+const double kBf16 = unit_roundoff(DType::bf16);
 
 // x, delta and weight are trainable so that every gradient is checked.
 Forward plain(int64_t rows, int64_t columns) {
@@ -24,12 +24,31 @@ Forward fused(int64_t rows, int64_t columns) {
   };
 }
 
-// The second norm to run backward adds to the gradient of the weight.
-Forward with_one_weight(int64_t rows, int64_t columns) {
+struct Backward {
+  int64_t rows;
+  int64_t columns;
+  DType gradient = DType::f32;  // of dweight
+  bool has_dsum = true;
+  bool has_dweight = true;
+  int times = 1;  // calls on different dh; all but the first add to dweight
+};
+
+// The backward op alone, its outputs ordinary values. The f64 program keeps dweight in f64.
+Forward backward(const Backward& f) {
   return [=](Builder& b) {
-    const BufferId weight = b.parameter("weight", {columns});
-    rmsnorm(b, "h", b.parameter("x", {rows, columns}), kNone, weight, 1e-5);
-    rmsnorm(b, "g", b.parameter("y", {rows, columns}), kNone, weight, 1e-5);
+    const Shape shape = {f.rows, f.columns};
+    const BufferId dsum = f.has_dsum ? b.parameter("dsum", shape) : kNone;
+    const BufferId sum = b.parameter("sum", shape);
+    const BufferId weight = b.parameter("weight", {f.columns});
+    const BufferId rstd = b.stream_in("rstd", accumulator_of(b.compute()), {f.rows});
+    const DType dtype = b.compute() == DType::f64 ? DType::f64 : f.gradient;
+    const BufferId dweight =
+        f.has_dweight ? b.program.add({.name = "dweight", .dtype = dtype, .shape = {f.columns}}) : kNone;
+    for (int i = 0; i < f.times; ++i) {
+      const BufferId dh = b.parameter("dh" + std::to_string(i), shape);
+      const Into into = f.has_dweight ? Into(dweight, i == 0 ? Bind::write : Bind::add) : Into();
+      b.call("rmsnorm_grad", {dh, dsum, sum, weight, rstd}, {"dx" + std::to_string(i), into});
+    }
   };
 }
 
@@ -58,12 +77,26 @@ void expect_forward(const Forward& forward, int64_t columns, const std::vector<s
   expect_cuda_close(forward, in, DType::bf16, names, 3 * kBf16);
 }
 
-void expect_backward(const Forward& forward, int64_t rows, int64_t columns, const std::vector<std::string>& outputs) {
-  const Tensors in = random_inputs(build(forward));
-  const double most = static_cast<double>(std::max(rows, columns));
-  expect_cuda_gradients_close(forward, in, DType::f32, outputs, (most / 2 + 16) * kF32);
-  // the sum, dx or dweight, and a gradient that adds: each rounded once; xhat of a large row carries the sum's rounding
-  expect_cuda_gradients_close(forward, in, DType::bf16, outputs, 6 * kBf16);
+// rstd as if sum were normal numbers.
+Tensors backward_inputs(const Forward& forward) {
+  Tensors in = random_inputs(build(forward));
+  for (double& rstd : in.at("rstd")) rstd = 1 + 0.1 * rstd;
+  return in;
+}
+
+void expect_backward(const Backward& f) {
+  const Forward forward = backward(f);
+  const Tensors in = backward_inputs(forward);
+  std::vector<std::string> dx;
+  for (int i = 0; i < f.times; ++i) dx.push_back("dx" + std::to_string(i));
+  const double in_row = (steps(f.columns) + 12) * kF32;
+  expect_cuda_close(forward, in, DType::f32, dx, in_row);
+  expect_cuda_close(forward, in, DType::bf16, dx, in_row + 1.01 * kBf16);
+  if (!f.has_dweight) return;
+  const double rounded = 1.01 * f.times * unit_roundoff(f.gradient);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    expect_cuda_close(forward, in, dtype, {"dweight"}, steps(f.rows) * f.times * kF32 + rounded);
+  }
 }
 
 // Every register shape of both dtypes, full and with a part left over, and rows that are too wide for any.
@@ -120,49 +153,58 @@ TEST(RmsNormCuda, WindowsOffTheGrid) {
   }
 }
 
-TEST(RmsNormCuda, GradientsOfEveryWidth) {
+TEST(RmsNormCuda, BackwardOfEveryWidth) {
   NEEDS_GPU();
   for (const int64_t columns : widths()) {
     SCOPED_TRACE(columns);
-    expect_backward(fused(19, columns), 19, columns, {"h", "h.sum"});
-    // one column without dsum: dx is nothing but what cancellation leaves
-    if (columns > 1) expect_backward(fused(19, columns), 19, columns, {"h"});
-    if (columns > 1) expect_backward(plain(1, columns), 1, columns, {"h"});
+    expect_backward({.rows = 19, .columns = columns});
+    expect_backward({.rows = 1, .columns = columns, .has_dsum = false});
   }
 }
 
-TEST(RmsNormCuda, GradientsOfManyRows) {
+TEST(RmsNormCuda, BackwardOfManyRows) {
   NEEDS_GPU();
-  expect_backward(fused(4099, 768), 4099, 768, {"h", "h.sum"});
-  expect_backward(fused(1031, 2048), 1031, 2048, {"h", "h.sum"});
-  expect_backward(fused(33001, 40), 33001, 40, {"h", "h.sum"});
-  expect_backward(fused(33001, 33), 33001, 33, {"h", "h.sum"});
+  expect_backward({.rows = 4099, .columns = 768});
+  expect_backward({.rows = 1031, .columns = 2048});
+  expect_backward({.rows = 33001, .columns = 40});
+  expect_backward({.rows = 33001, .columns = 33});
 }
 
-TEST(RmsNormCuda, TheSecondUseOfAWeightAdds) {
+TEST(RmsNormCuda, DweightOfEitherDtypeAdds) {
   NEEDS_GPU();
-  for (const int64_t columns : {33, 768, 2048}) {
-    SCOPED_TRACE(columns);
-    expect_backward(with_one_weight(70, columns), 70, columns, {"h", "g"});
+  for (const DType gradient : {DType::f32, DType::bf16}) {
+    for (const int64_t columns : {33, 768, 2048}) {
+      SCOPED_TRACE(columns);
+      expect_backward({.rows = 70, .columns = columns, .gradient = gradient});
+      expect_backward({.rows = 70, .columns = columns, .gradient = gradient, .times = 3});
+    }
   }
 }
 
-TEST(RmsNormCuda, AFrozenWeightGetsNoGradient) {
+TEST(RmsNormCuda, NoDweightIsWanted) {
+  NEEDS_GPU();
+  for (const int64_t columns : {33, 768, 2048}) expect_backward({.rows = 19, .columns = columns, .has_dweight = false});
+}
+
+TEST(RmsNormCuda, GradientRule) {
   NEEDS_GPU();
   for (const int64_t columns : {33, 768}) {
-    const Forward frozen = [=](Builder& b) {
-      rmsnorm(b, "h", b.parameter("x", {19, columns}), kNone, b.parameter("weight", {columns}, false), 1e-5);
-    };
-    expect_backward(frozen, 19, columns, {"h"});
+    const Tensors in = random_inputs(build(fused(19, columns)));
+    const double bound = (steps(columns) + 12) * kF32;
+    expect_cuda_gradients_close(fused(19, columns), in, DType::f32, {"h", "h.sum"}, bound);
+    expect_cuda_gradients_close(fused(19, columns), in, DType::f32, {"h"}, bound);
+    expect_cuda_gradients_close(plain(19, columns), in, DType::f32, {"h"}, bound);
   }
 }
 
 TEST(RmsNormCuda, Repeatable) {
   NEEDS_GPU();
   for (const int64_t columns : {129, 1024, 4096}) {
-    const Forward forward = fused(650, columns);
     for (const DType dtype : {DType::f32, DType::bf16}) {
-      expect_cuda_repeatable(forward, random_inputs(build(forward)), dtype, {"h", "h.sum"});
+      const Forward forward = fused(650, columns);
+      expect_cuda_repeatable(forward, random_inputs(build(forward)), dtype);
+      const Forward back = backward({.rows = 650, .columns = columns, .times = 2});
+      expect_cuda_repeatable(back, backward_inputs(back), dtype);
     }
   }
 }

@@ -7,8 +7,8 @@ namespace centavo::testing {
 namespace {
 
 constexpr double kTheta = 10000.0;
-constexpr double kF32 = 0x1p-24;
-constexpr double kBf16 = 0x1p-9;
+const double kF32 = unit_roundoff(DType::f32);
+const double kBf16 = unit_roundoff(DType::bf16);
 
 struct Size {
   int64_t rows;
@@ -23,6 +23,15 @@ Forward rotated(Size n) {
     const BufferId qkv = b.parameter("qkv", {n.rows, (n.heads + 2 * n.kv_heads) * n.head_dim});
     const BufferId positions = b.stream_in("positions", DType::i32, {n.rows});
     rope(b, "y", qkv, rope_table(b, "table", positions, n.head_dim, kTheta), n.heads, n.kv_heads);
+  };
+}
+
+// The backward op alone, its output an ordinary value.
+Forward turned_back(Size n) {
+  return [=](Builder& b) {
+    const BufferId dy = b.parameter("dy", {n.rows, (n.heads + 2 * n.kv_heads) * n.head_dim});
+    const BufferId table = rope_table(b, "table", b.stream_in("positions", DType::i32, {n.rows}), n.head_dim, kTheta);
+    b.call("rope_grad", {dy, table}, {"dqkv"}, {{"heads", n.heads}, {"kv_heads", n.kv_heads}});
   };
 }
 
@@ -41,7 +50,7 @@ const std::vector<Size>& sizes() {
 }
 
 // A turn keeps a^2 + b^2, so |a| + |b| is at most twice the largest |y|: 3 u (|a| + |b|) <= 6 u max |y|.
-constexpr double kBound = 6 * kF32;
+const double kBound = 6 * kF32;
 
 TEST(RopeCuda, EverySize) {
   NEEDS_GPU();
@@ -55,15 +64,21 @@ TEST(RopeCuda, EverySize) {
   }
 }
 
-TEST(RopeCuda, GradientsOfEverySize) {
+TEST(RopeCuda, BackwardOfEverySize) {
   NEEDS_GPU();
   for (const Size n : sizes()) {
     SCOPED_TRACE(n.head_dim);
-    const Forward forward = rotated(n);
+    const Forward forward = turned_back(n);
     const Tensors in = inputs(forward, n.rows);
-    expect_cuda_gradients_close(forward, in, DType::f32, {"y"}, kBound);
-    expect_cuda_gradients_close(forward, in, DType::bf16, {"y"}, kBound + 1.01 * kBf16);
+    expect_cuda_close(forward, in, DType::f32, {"dqkv"}, kBound);
+    expect_cuda_close(forward, in, DType::bf16, {"dqkv"}, kBound + 1.01 * kBf16);
   }
+}
+
+TEST(RopeCuda, GradientRule) {
+  NEEDS_GPU();
+  const Forward forward = rotated({33, 4, 2, 64});
+  expect_cuda_gradients_close(forward, inputs(forward, 33), DType::f32, {"y"}, kBound);
 }
 
 TEST(RopeCuda, ValueHeadsAreCopied) {
@@ -84,14 +99,16 @@ TEST(RopeCuda, FarPositions) {
   const Forward forward = [](Builder& b) {
     rope_table(b, "table", b.stream_in("positions", DType::i32, {3}), 128, 5e5);
   };
-  expect_cuda_close(forward, {{"positions", {131071, 1000003, 2147483647}}}, DType::f32, {"table"}, 1.05 * kF32);
+  expect_cuda_close(forward, {{"positions", {131071, 524287, 1000003}}}, DType::f32, {"table"}, 1.05 * kF32);
 }
 
 TEST(RopeCuda, Repeatable) {
   NEEDS_GPU();
   for (const Size n : {Size{65, 4, 2, 34}, Size{65, 5, 2, 128}}) {
-    expect_cuda_repeatable(rotated(n), inputs(rotated(n), n.rows), DType::f32, {"y"});
-    expect_cuda_repeatable(rotated(n), inputs(rotated(n), n.rows), DType::bf16, {"y"});
+    for (const Forward& forward : {rotated(n), turned_back(n)}) {
+      expect_cuda_repeatable(forward, inputs(forward, n.rows), DType::f32);
+      expect_cuda_repeatable(forward, inputs(forward, n.rows), DType::bf16);
+    }
   }
 }
 
