@@ -39,16 +39,16 @@ struct bf16 {
     const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);
   }
-  explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
 
 // The larger of the two bf16 neighbours with probability equal to the distance from the smaller:
-// E[result] = value. `random` is 16 uniform bits. Infinity has no digits below a bf16's, so it stays; so does NaN.
+// E[result] = value. `random` is 16 uniform bits. Infinity and NaN are rounded to nearest.
 constexpr bf16 stochastic_round(float value, uint32_t random) {
   const uint32_t u = std::bit_cast<uint32_t>(value);
-  const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
-  bf16 result;
-  result.bits = static_cast<uint16_t>(is_nan ? (u >> 16) | 0x40u : (u + (random & 0xffffu)) >> 16);
+  const bool is_finite = (u & 0x7f800000u) != 0x7f800000u;
+  bf16 result = bf16(value);
+  result.bits = is_finite ? static_cast<uint16_t>((u + (random & 0xffffu)) >> 16) : result.bits;
   return result;
 }
 

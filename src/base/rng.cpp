@@ -14,8 +14,6 @@ namespace {
 
 #if defined(__AVX512F__)
 
-using namespace philox_constants;
-
 constexpr int64_t kLanes = 8;
 
 // A word of eight counters: the low halves of 64-bit lanes. What stands in the high halves does not matter, as the
@@ -28,6 +26,7 @@ inline Word multiply_low_halves(Word a, uint64_t b) {
 }
 
 inline void philox_lanes(const RandomStream& stream, uint64_t first, Word* c) {
+  using P = PhiloxConstants;
   c[0] = Word{0, 1, 2, 3, 4, 5, 6, 7} + first;
   c[1] = c[0] >> 32;
   c[2] = Word{} + stream.stream;
@@ -35,15 +34,15 @@ inline void philox_lanes(const RandomStream& stream, uint64_t first, Word* c) {
   uint32_t k0 = static_cast<uint32_t>(stream.key);
   uint32_t k1 = static_cast<uint32_t>(stream.key >> 32);
 #pragma GCC unroll 10
-  for (int round = 0; round < kRounds; ++round) {
-    const Word p0 = multiply_low_halves(c[0], kMultiplier0);
-    const Word p1 = multiply_low_halves(c[2], kMultiplier1);
+  for (int round = 0; round < P::kRounds; ++round) {
+    const Word p0 = multiply_low_halves(c[0], P::kMultiplier0);
+    const Word p1 = multiply_low_halves(c[2], P::kMultiplier1);
     c[0] = (p1 >> 32) ^ c[1] ^ uint64_t { k0 };
     c[1] = p1;
     c[2] = (p0 >> 32) ^ c[3] ^ uint64_t { k1 };
     c[3] = p0;
-    k0 += kWeyl0;
-    k1 += kWeyl1;
+    k0 += P::kWeyl0;
+    k1 += P::kWeyl1;
   }
 }
 

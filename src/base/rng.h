@@ -1,6 +1,8 @@
 // Counter-based random numbers: a pure function of a key and a counter, so any element of any tensor
 // can be drawn anywhere, in any order, by any number of ranks, with the same result.
 //
+// What one element draws is constexpr, so that device code may call it too: the same bits everywhere.
+//
 // Philox4x32-10. Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 #pragma once
 
@@ -10,28 +12,28 @@
 
 namespace centavo {
 
-namespace philox_constants {
-inline constexpr uint64_t kMultiplier0 = 0xD2511F53u;
-inline constexpr uint64_t kMultiplier1 = 0xCD9E8D57u;
-inline constexpr uint32_t kWeyl0 = 0x9E3779B9u;
-inline constexpr uint32_t kWeyl1 = 0xBB67AE85u;
-inline constexpr int kRounds = 10;
-}  // namespace philox_constants
+struct PhiloxConstants {
+  static constexpr uint64_t kMultiplier0 = 0xD2511F53u;
+  static constexpr uint64_t kMultiplier1 = 0xCD9E8D57u;
+  static constexpr uint32_t kWeyl0 = 0x9E3779B9u;
+  static constexpr uint32_t kWeyl1 = 0xBB67AE85u;
+  static constexpr int kRounds = 10;
+};
 
-// 128 random bits for (key, counter). What is constexpr here is what kernels on a GPU draw with, too.
+// 128 random bits for (key, counter).
 constexpr std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
-  using namespace philox_constants;
+  using P = PhiloxConstants;
   std::array<uint32_t, 4> c = {static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
                                static_cast<uint32_t>(counter_high), static_cast<uint32_t>(counter_high >> 32)};
   uint32_t k0 = static_cast<uint32_t>(key);
   uint32_t k1 = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < kRounds; ++round) {
-    const uint64_t p0 = kMultiplier0 * c[0];
-    const uint64_t p1 = kMultiplier1 * c[2];
+  for (int round = 0; round < P::kRounds; ++round) {
+    const uint64_t p0 = P::kMultiplier0 * c[0];
+    const uint64_t p1 = P::kMultiplier1 * c[2];
     c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1),
          static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
-    k0 += kWeyl0;
-    k1 += kWeyl1;
+    k0 += P::kWeyl0;
+    k1 += P::kWeyl1;
   }
   return c;
 }

@@ -66,7 +66,9 @@ Tensors rounded_to(const Program& program, Tensors inputs) {
 bool gpu_present() { return gpu_count() > 0; }
 
 Tensors run_step_cuda(Program program, const Tensors& inputs, const CudaRun& how) {
-  program = add_cuda_workspaces(std::move(program), ops(), open_gpu(0).traits);
+  CudaTraits traits = open_gpu(0).traits;
+  traits.deterministic = how.deterministic;
+  program = add_cuda_workspaces(std::move(program), ops(), traits);
   program = place(std::move(program), {.red_zone_bytes = 0, .borrow = {}, .share_addresses = false});
   verify(program, ops());
   CudaMachine::Options options;
