@@ -156,7 +156,7 @@ constexpr int kPackSize = 16 /
                                                      kWeights == Weights::with_master ? sizeof(float) : sizeof(W)}));
 
 template <Rounding kRounding, Weights kWeights, class W, class G, class M, class V>
-__global__ void __launch_bounds__(kThreads) update(Plan p, Operands<W, G, M, V> call, int64_t packs) {
+__global__ void __launch_bounds__(kThreads, 3) update(Plan p, Operands<W, G, M, V> call, int64_t packs) {
   constexpr int N = kPackSize<kWeights, W, G, M, V>;
   constexpr int kPacks = kElements / N;
   if (*call.finite == 0) return;

@@ -160,7 +160,7 @@ __device__ void sum_segment(const Sum<T, G>& in, int2 segment, const Piece<N, T>
 
 // A warp for each sorted position and piece; the ones at the beginning of a short segment have work.
 template <int N, class T, class G>
-__global__ void __launch_bounds__(kThreads, 4) sum_short(Sum<T, G> in, int64_t pieces) {
+__global__ void __launch_bounds__(kThreads, 3) sum_short(Sum<T, G> in, int64_t pieces) {
   const int64_t item = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   const int64_t p = item / pieces;
   if (p >= in.sizes.tokens) return;
