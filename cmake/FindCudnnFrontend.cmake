@@ -32,7 +32,8 @@ find_path(CudnnFrontend_CUDNN_DIR cudnn_graph.h
 cmake_path(GET CudnnFrontend_CUDNN_DIR PARENT_PATH cudnn_root)
 find_library(CudnnFrontend_LIBRARY NAMES cudnn libcudnn.so.9
   HINTS ${cudnn_root} ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib lib64 lib/x86_64-linux-gnu targets/x86_64-linux/lib)
-mark_as_advanced(CudnnFrontend_INTERFACE_DIR CudnnFrontend_CUDNN_DIR CudnnFrontend_LIBRARY)
+find_library(CudnnFrontend_NVRTC nvrtc HINTS ${CUDAToolkit_LIBRARY_DIR} /usr/local/cuda/lib64)  # the interface names it
+mark_as_advanced(CudnnFrontend_INTERFACE_DIR CudnnFrontend_CUDNN_DIR CudnnFrontend_LIBRARY CudnnFrontend_NVRTC)
 
 # The version as the header tells it.
 if(CudnnFrontend_CUDNN_DIR)
@@ -47,11 +48,12 @@ endif()
 
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(CudnnFrontend
-  REQUIRED_VARS CudnnFrontend_LIBRARY CudnnFrontend_CUDNN_DIR CudnnFrontend_INTERFACE_DIR
+  REQUIRED_VARS CudnnFrontend_LIBRARY CudnnFrontend_CUDNN_DIR CudnnFrontend_INTERFACE_DIR CudnnFrontend_NVRTC
   VERSION_VAR CudnnFrontend_VERSION)
 if(CudnnFrontend_FOUND AND NOT TARGET CudnnFrontend::cudnn)
   add_library(CudnnFrontend::cudnn UNKNOWN IMPORTED)
   set_target_properties(CudnnFrontend::cudnn PROPERTIES
     IMPORTED_LOCATION ${CudnnFrontend_LIBRARY}
+    INTERFACE_LINK_LIBRARIES ${CudnnFrontend_NVRTC}
     INTERFACE_INCLUDE_DIRECTORIES "${CudnnFrontend_INTERFACE_DIR};${CudnnFrontend_CUDNN_DIR}")
 endif()

@@ -14,8 +14,6 @@ namespace {
 
 #if defined(__AVX512F__)
 
-using namespace philox_constants;
-
 constexpr int64_t kLanes = 8;
 
 // A word of eight counters: the low halves of 64-bit lanes. What stands in the high halves does not matter, as the

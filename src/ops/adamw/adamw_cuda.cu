@@ -1,7 +1,8 @@
-// Each thread updates eight elements at a time: every operand in accesses of 16 bytes, all loads on their way before
-// the first is used. Blocks step through the tensor in strides of the grid; what depends on the step is computed once a
-// block, in f64. Moves each operand once: with f32 master, m and v, bf16 w and g 28 bytes an element, with everything
-// bf16 14. Stochastic rounding costs one Philox an element, about 50 integer instructions.
+// Each thread updates eight elements at a time: one pack of eight where all is bf16, else two of four, so that every
+// operand is accessed in 16 bytes (bf16 beside f32 in 8), all loads on their way before the first is used. Blocks step
+// through the tensor in strides of the grid; what depends on the step is computed once a block, in f64. Moves each
+// operand once: with f32 master, m and v, bf16 w and g 28 bytes an element, with everything bf16 14. Stochastic
+// rounding costs one Philox an element, about 50 integer instructions.
 
 #include "base/rng.h"
 #include "ops/adamw/adamw.h"
@@ -12,7 +13,7 @@ namespace centavo {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kElements = 8;
+constexpr int kElements = 8;  // of a thread at a time
 // Enough blocks to keep the multiprocessors evenly busy, few enough that coefficients do not count.
 constexpr int kBlocksPerMultiprocessor = 16;
 
@@ -100,29 +101,39 @@ __device__ inline T rounded(float value, uint32_t random) {
   }
 }
 
-template <Rounding kRounding, Weights kWeights, int N, class W, class G, class M, class V>
-__device__ inline void update_elements(const Plan& p, const Coefficients& k, const Operands<W, G, M, V>& call,
-                                       int64_t first) {
-  constexpr bool kHasMaster = kWeights == Weights::with_master;
-  using Weight = std::conditional_t<kHasMaster, float, W>;
-  const Weight* weights = nullptr;
-  if constexpr (kHasMaster) {
-    weights = call.master;
-  } else {
-    weights = call.w;
+// N neighbouring elements as they were.
+template <Weights kWeights, int N, class W, class G, class M, class V>
+struct Old {
+  using Weight = std::conditional_t<kWeights == Weights::with_master, float, W>;
+  Pack<Weight, N> w;
+  Pack<G, N> g;
+  Pack<M, N> m;
+  Pack<V, N> v;
+
+  __device__ void load(const Operands<W, G, M, V>& call, int64_t first) {
+    if constexpr (kWeights == Weights::with_master) {
+      w = Pack<Weight, N>::load_streaming(call.master + first);
+    } else {
+      w = Pack<Weight, N>::load_streaming(call.w + first);
+    }
+    g = Pack<G, N>::load_streaming(call.g + first);
+    m = Pack<M, N>::load_streaming(call.m + first);
+    v = Pack<V, N>::load_streaming(call.v + first);
   }
-  const auto old_w = Pack<Weight, N>::load_streaming(weights + first);
-  const auto g = Pack<G, N>::load_streaming(call.g + first);
-  const auto old_m = Pack<M, N>::load_streaming(call.m + first);
-  const auto old_v = Pack<V, N>::load_streaming(call.v + first);
+};
+
+template <Rounding kRounding, Weights kWeights, int N, class W, class G, class M, class V>
+__device__ inline void update_elements(const Plan& p, const Coefficients& k, const Old<kWeights, N, W, G, M, V>& old,
+                                       const Operands<W, G, M, V>& call, int64_t first) {
+  constexpr bool kHasMaster = kWeights == Weights::with_master;
   Pack<float, N> master;
   Pack<W, N> new_w;
   Pack<M, N> new_m;
   Pack<V, N> new_v;
 #pragma unroll
   for (int j = 0; j < N; ++j) {
-    float w = to_float(old_w.at[j]), m = to_float(old_m.at[j]), v = to_float(old_v.at[j]);
-    update_element(k, to_float(g.at[j]), w, m, v);
+    float w = to_float(old.w.at[j]), m = to_float(old.m.at[j]), v = to_float(old.v.at[j]);
+    update_element(k, to_float(old.g.at[j]), w, m, v);
     std::array<uint32_t, 4> words = {};
     if constexpr (kRounding == Rounding::stochastic) {
       words = philox(k.key, p.first_element + static_cast<uint64_t>(first + j), k.stream);
@@ -138,17 +149,35 @@ __device__ inline void update_elements(const Plan& p, const Coefficients& k, con
   if constexpr (kHasMaster) master.store_streaming(call.master + first);
 }
 
+// A pack is 16 bytes of the widest operand, so that the accesses of a warp lie side by side in all of them.
+template <Weights kWeights, class W, class G, class M, class V>
+constexpr int kPackSize = 16 /
+                          static_cast<int>(std::max({sizeof(W), sizeof(G), sizeof(M), sizeof(V),
+                                                     kWeights == Weights::with_master ? sizeof(float) : sizeof(W)}));
+
 template <Rounding kRounding, Weights kWeights, class W, class G, class M, class V>
 __global__ void __launch_bounds__(kThreads) update(Plan p, Operands<W, G, M, V> call, int64_t packs) {
+  constexpr int N = kPackSize<kWeights, W, G, M, V>;
+  constexpr int kPacks = kElements / N;
   if (*call.finite == 0) return;
   __shared__ Coefficients shared;
   fill_coefficients(p, call, &shared);
   const Coefficients k = shared;
-  for (int64_t i = grid_thread(); i < packs; i += grid_threads()) {
-    update_elements<kRounding, kWeights, kElements>(p, k, call, i * kElements);
+  for (int64_t i = int64_t{blockIdx.x} * kThreads * kPacks + threadIdx.x; i < packs; i += grid_threads() * kPacks) {
+    Old<kWeights, N, W, G, M, V> old[kPacks];
+#pragma unroll
+    for (int j = 0; j < kPacks; ++j) {
+      if (i + j * kThreads < packs) old[j].load(call, (i + j * kThreads) * N);
+    }
+#pragma unroll
+    for (int j = 0; j < kPacks; ++j) {
+      if (i + j * kThreads < packs) update_elements<kRounding>(p, k, old[j], call, (i + j * kThreads) * N);
+    }
   }
-  for (int64_t i = packs * kElements + grid_thread(); i < p.elements; i += grid_threads()) {
-    update_elements<kRounding, kWeights, 1>(p, k, call, i);
+  for (int64_t i = packs * N + grid_thread(); i < p.elements; i += grid_threads()) {
+    Old<kWeights, 1, W, G, M, V> old;
+    old.load(call, i);
+    update_elements<kRounding>(p, k, old, call, i);
   }
 }
 
@@ -185,8 +214,8 @@ CudaKernel kernel(const OpView& view, const CudaTraits& traits) {
   return [=](const CudaCall& call) {
     const auto operands = operands_of<W, G, M, V>(call);
     const bool aligned = aligned_for_vectors({operands.w, operands.g, operands.m, operands.v, operands.master});
-    update<kRounding, kWeights>
-        <<<blocks, kThreads, 0, call.stream>>>(plan, operands, aligned ? plan.elements / kElements : 0);
+    update<kRounding, kWeights><<<blocks, kThreads, 0, call.stream>>>(
+        plan, operands, aligned ? plan.elements / kPackSize<kWeights, W, G, M, V> : 0);
     check_launch("adamw");
   };
 }

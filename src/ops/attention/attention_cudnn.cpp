@@ -14,8 +14,8 @@ enum GradIn : size_t { kDy, kGradQkv, kGradY, kGradLse, kGradCuSeqlens };
 enum GradOut : size_t { kDqkv };
 
 constexpr int64_t kMiB = 1 << 20;
-// For what cuDNN's engines keep beside their tensors.
-constexpr int64_t kEngineBytes = 16 * kMiB;
+// For what cuDNN's engines keep beside their tensors: 256 bytes, packed 17 KiB (9.19).
+constexpr int64_t kEngineBytes = kMiB;
 // Of dP, which the deterministic backward keeps in memory.
 constexpr int64_t kMostScoreBytes = 1024 * kMiB;
 // Documents handed over: as many as would fill the tokens this often, were they all max_seqlen long.
@@ -88,15 +88,21 @@ SdpaCase turn_of(const SdpaCase& whole) {
 
 // ---- workspaces
 
-// What cuDNN asks for, at most: sums of dq in f32, sums over rows, and with grouped heads dk and dv of every head.
+// What cuDNN 9.19 asks for: sums of rows and of dq in f32, dq's laid out like dq; with grouped heads dk and dv of every
+// head in bf16, for which the interface takes f32 when packed.
 int64_t planned_sdpa_bytes(const SdpaCase& c) {
   if (c.direction == SdpaCase::forward) return kEngineBytes;
-  const int64_t rows = c.form == SdpaCase::packed ? c.tokens : c.batch * round_up(c.seq, 128);
+  const bool packed = c.form == SdpaCase::packed;
+  const int64_t rows = packed ? c.tokens : c.batch * c.seq;
   const int64_t f32 = 4;
-  int64_t bytes = kEngineBytes + 2 * f32 * rows * c.heads;
-  bytes +=
-      c.order == SdpaCase::fixed ? score_bytes(c) : f32 * rows * (c.form == SdpaCase::packed ? c.qkv_row : c.y_row);
-  if (c.heads != c.kv_heads) bytes += 2 * f32 * rows * c.heads * c.head_size;
+  const int64_t queries = rows * c.heads;
+  int64_t bytes = kEngineBytes + f32 * queries;
+  if (c.order == SdpaCase::fixed) {
+    bytes += score_bytes(c);
+  } else {
+    bytes += f32 * (packed ? rows * c.qkv_row : queries * c.head_size);
+  }
+  if (c.heads != c.kv_heads) bytes += 2 * (packed ? f32 : bytes_of(1)) * queries * c.head_size;
   return bytes;
 }
 

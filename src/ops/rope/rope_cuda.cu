@@ -9,7 +9,9 @@
 namespace centavo {
 namespace {
 
-constexpr int kHeads = 4;
+// Heads of one thread: as many as let three blocks run at once beside the angles of a vector.
+template <class T>
+constexpr int kHeads = std::is_same_v<T, float> ? 4 : 2;
 constexpr int kTableRows = 8;  // rows that share one computed frequency
 
 template <class T>
@@ -69,9 +71,9 @@ __global__ void __launch_bounds__(kElementThreads, 3) rotate_vectors(const Rotat
   if (row >= r.rows) return;
 
   const int64_t start = int64_t{row} * r.heads * r.head_dim + i * kSize;
-  Vec<T> a[kHeads], b[kHeads];
+  Vec<T> a[kHeads<T>], b[kHeads<T>];
 #pragma unroll
-  for (int j = 0; j < kHeads; ++j) {
+  for (int j = 0; j < kHeads<T>; ++j) {
     const int head = first_head + j * static_cast<int>(groups);
     if (head >= r.heads) continue;
     const T* from = r.x + start + head * r.head_dim;
@@ -81,7 +83,7 @@ __global__ void __launch_bounds__(kElementThreads, 3) rotate_vectors(const Rotat
   const float* cosines = r.table + int64_t{row} * r.head_dim + i * kSize;
   const Angles<kSize> angles = load_angles<kSize>(cosines, cosines + half, r.direction);
 #pragma unroll
-  for (int j = 0; j < kHeads; ++j) {
+  for (int j = 0; j < kHeads<T>; ++j) {
     const int head = first_head + j * static_cast<int>(groups);
     if (head >= r.heads) continue;
     if (head < r.rotated) {
@@ -114,7 +116,7 @@ __global__ void __launch_bounds__(kElementThreads) rotate_pairs(const Rotation<T
 template <class T>
 void launch(const Rotation<T>& r, cudaStream_t stream) {
   const int64_t half = r.head_dim / 2;
-  const int64_t groups = ceil_div(r.heads, kHeads);
+  const int64_t groups = ceil_div(r.heads, kHeads<T>);
   const int64_t units = r.rows * groups * (half / Vec<T>::size);
   if (half % Vec<T>::size == 0 && units < INT32_MAX && aligned_for_vectors({r.x, r.table, r.y})) {
     rotate_vectors<<<blocks_for(units, kElementThreads), kElementThreads, 0, stream>>>(r,

@@ -67,7 +67,7 @@ __device__ inline double lane_tree(double sum) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, 3) sum_squares(Gradient<T> in, int64_t blocks, float* partials) {
+__global__ void __launch_bounds__(kThreads, 2) sum_squares(Gradient<T> in, int64_t blocks, float* partials) {
   constexpr int kElements = Stage<T>::kElements;
   __shared__ alignas(16) T shared[kWarps][2][kElements + kPadding / sizeof(T)];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -20,34 +20,28 @@ inline int64_t tree_workspace(int64_t terms) {
   return sums * static_cast<int64_t>(sizeof(double));
 }
 
-// The sum of subtree `tree` in thread 0, in a block of kTreeThreads. `term(i)` for i in [0, terms), zeros behind.
+// The tree over N neighbouring terms; `term(i)` for i in [0, terms), zeros behind.
+template <int N, class Term>
+__device__ inline double tree_of_thread(int64_t first, int64_t terms, const Term& term) {
+  if constexpr (N == 1) {
+    return first < terms ? term(first) : 0.0;
+  } else {
+    const double left = tree_of_thread<N / 2>(first, terms, term);
+    return left + tree_of_thread<N / 2>(first + N / 2, terms, term);
+  }
+}
+
+// The sum of subtree `tree`, in a block of kTreeThreads, in every thread.
 template <class Term>
 __device__ inline double subtree_sum(int64_t tree, int64_t terms, const Term& term) {
-  const int64_t first = tree * kTreeTerms + threadIdx.x * kTreeTermsPerThread;
-  double sums[kTreeTermsPerThread];
-#pragma unroll
-  for (int i = 0; i < kTreeTermsPerThread; ++i) sums[i] = first + i < terms ? term(first + i) : 0.0;
-#pragma unroll
-  for (int width = kTreeTermsPerThread / 2; width > 0; width /= 2) {
-#pragma unroll
-    for (int i = 0; i < width; ++i) sums[i] = sums[2 * i] + sums[2 * i + 1];
-  }
-  double sum = sums[0];
+  const int64_t first = tree * kTreeTerms + static_cast<int64_t>(threadIdx.x) * kTreeTermsPerThread;
+  double sum = tree_of_thread<kTreeTermsPerThread>(first, terms, term);
 #pragma unroll
   for (int apart = 1; apart < 32; apart *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, apart);
   __shared__ double warps[kTreeThreads / 32];
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = sum;
   __syncthreads();
-#pragma unroll
-  for (int width = kTreeThreads / 64; width > 0; width /= 2) {
-    double pair = 0;
-    const bool adds = static_cast<int>(threadIdx.x) < width;
-    if (adds) pair = warps[2 * threadIdx.x] + warps[2 * threadIdx.x + 1];
-    __syncthreads();
-    if (adds) warps[threadIdx.x] = pair;
-    __syncthreads();
-  }
-  return warps[0];
+  return tree_of_thread<kTreeThreads / 32>(0, kTreeThreads / 32, [&](int64_t warp) { return warps[warp]; });
 }
 
 // Terms that lie side by side.
