@@ -74,6 +74,7 @@ Tensors run_step_cuda(Program program, const Tensors& inputs, const CudaRun& how
   CudaMachine::Options options;
   options.deterministic = how.deterministic;
   options.debug = !how.replayed;
+  options.tuning_directory = how.tuning_directory;
   CudaMachine machine(std::move(program), ops(), options);
   const int runs = how.replayed ? 2 : 1;  // the first is launched, the second captured and replayed
   for (int run = 0; run < runs; ++run) {

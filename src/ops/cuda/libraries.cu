@@ -61,6 +61,7 @@ CudaLibraries::CudaLibraries() {
 }
 
 CudaLibraries::~CudaLibraries() {
+  plans.clear();  // before what they were built with
   if (scratch_ != nullptr) cudaFree(scratch_);
 #ifdef CENTAVO_CUDNN
   if (cudnn_ != nullptr) cudnnDestroy(cudnn_);
