@@ -31,7 +31,8 @@ class Durable : public ::testing::Test {
 };
 
 TEST_F(Durable, PartsAreJoined) {
-  const std::array<std::string_view, 4> parts = {"ab", "", std::string_view("\0c", 2), "d"};
+  const std::array<ByteSource, 4> parts = {std::string_view("ab"), std::string_view(), std::string_view("\0c", 2),
+                                           std::string_view("d")};
   write_parts_atomic(root_ + "/f", parts);
   EXPECT_EQ(read_file(root_ + "/f"), std::string("ab\0cd", 5));
   write_parts_atomic(root_ + "/f", {});
@@ -41,7 +42,7 @@ TEST_F(Durable, PartsAreJoined) {
 
 TEST_F(Durable, AFailedRenameLeavesNothing) {
   make("taken");
-  const std::array<std::string_view, 1> parts = {"x"};
+  const std::array<ByteSource, 1> parts = {std::string_view("x")};
   EXPECT_THROW(write_parts_atomic(root_ + "/taken", parts), IoError);
   EXPECT_THROW(write_parts_atomic(root_ + "/absent/f", parts), IoError);
   EXPECT_EQ(entries(), 1);

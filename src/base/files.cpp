@@ -162,13 +162,20 @@ std::string read_file(const std::string& path) {
   return bytes;
 }
 
-void write_file_atomic(const std::string& path, std::string_view bytes) { write_parts_atomic(path, {&bytes, 1}); }
+void write_file_atomic(const std::string& path, std::string_view bytes) {
+  const ByteSource whole(bytes);
+  write_parts_atomic(path, {&whole, 1});
+}
 
-void write_parts_atomic(const std::string& path, std::span<const std::string_view> parts) {
+void write_parts_atomic(const std::string& path, std::span<const ByteSource> parts) {
   std::string name;
   Descriptor file = create_beside(path, name);
   TemporaryName temporary(name);
-  for (const std::string_view part : parts) write_all(file.get(), part, name);
+  for (const ByteSource& part : parts) {
+    part.stream([&](std::span<const std::byte> bytes) {
+      write_all(file.get(), {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, name);
+    });
+  }
   sync_file(file.get(), name);
   file.close(name);
   temporary.rename_to(path);

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/byte_source.h"
+
 namespace centavo {
 
 // The contents of a regular file, up to its end as seen while reading.
@@ -20,7 +22,7 @@ std::string read_file(const std::string& path);
 // followed; the new file has the default permissions.
 void write_file_atomic(const std::string& path, std::string_view bytes);
 // The same for the parts end to end, without joining them in memory.
-void write_parts_atomic(const std::string& path, std::span<const std::string_view> parts);
+void write_parts_atomic(const std::string& path, std::span<const ByteSource> parts);
 
 // Makes the names in `path` last: entries made, renamed or removed before the call survive a crash after it.
 void sync_directory(const std::string& path);

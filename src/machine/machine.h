@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "base/byte_source.h"
 #include "program/program.h"
 
 namespace centavo {
@@ -27,6 +28,11 @@ class Machine {
   virtual void read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot = 0) const = 0;
   // Elements from `first` on of a buffer that is no ring.
   virtual void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) = 0;
+  virtual void read_elements(const std::string& buffer, int64_t first, std::span<std::byte> bytes) const = 0;
 };
+
+// Elements [first, first + count) of a buffer that is no ring, read when they are needed: while the machine lives and
+// does not step.
+ByteSource elements_of(const Machine& machine, const std::string& buffer, int64_t first, int64_t count);
 
 }  // namespace centavo

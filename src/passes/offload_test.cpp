@@ -59,7 +59,7 @@ std::map<std::string, std::vector<std::byte>> two_steps(const RunConfig& config,
   }
   std::map<std::string, std::vector<std::byte>> state;
   for (const StatePart& tensor : state_parts(machine)) {
-    state[tensor.tensor] = {tensor.bytes.begin(), tensor.bytes.end()};
+    state[tensor.tensor] = bytes_of(tensor.bytes);
   }
   return state;
 }

@@ -57,15 +57,24 @@ std::vector<Block> blocks_of(const Program& program, const Order& order, const P
   return blocks;
 }
 
+int64_t workspace_bytes(const OpDef& def, const OpView& view, const MachineTraits& traits) {
+  if (const auto* cuda = std::get_if<CudaTraits>(&traits)) {
+    return def.cuda_workspace_bytes == nullptr ? 0 : def.cuda_workspace_bytes(view, *cuda);
+  }
+  return def.cpu_workspace_bytes == nullptr ? 0 : def.cpu_workspace_bytes(view, std::get<CpuTraits>(traits));
+}
+
 }  // namespace
 
-Program add_cpu_workspaces(Program program, const OpTable& ops, const CpuTraits& traits) {
-  omp_set_num_threads(traits.threads);  // oneDNN sizes its scratch for the pool as it stands
+Program add_workspaces(Program program, const OpTable& ops, const MachineTraits& traits) {
+  if (const auto* cpu = std::get_if<CpuTraits>(&traits)) {
+    omp_set_num_threads(cpu->threads);  // oneDNN sizes its scratch for the pool as it stands
+  }
   for (Section& section : program.sections) {
     for (Op& op : section.ops) {
       const OpDef& def = ops.at(op.kind);
-      if (def.cpu_workspace_bytes == nullptr || op.workspace != kNone) continue;
-      const int64_t bytes = def.cpu_workspace_bytes(OpView(program, op), traits);
+      if (op.workspace != kNone) continue;
+      const int64_t bytes = workspace_bytes(def, OpView(program, op), traits);
       if (bytes == 0) continue;
       op.workspace = program.add({.name = fmt::format("ws.{}.{}", section.name, op.id),
                                   .dtype = DType::u8,
@@ -74,6 +83,10 @@ Program add_cpu_workspaces(Program program, const OpTable& ops, const CpuTraits&
     }
   }
   return program;
+}
+
+Program add_cpu_workspaces(Program program, const OpTable& ops, const CpuTraits& traits) {
+  return add_workspaces(std::move(program), ops, traits);
 }
 
 Program place(Program program, const PlaceOptions& options) {

@@ -26,7 +26,8 @@ struct PlaceOptions {
   bool share_addresses = true;
 };
 
-// Adds a workspace buffer to every op that needs scratch on a CPU with these traits.
+// Adds a workspace buffer to every op that needs scratch on a machine with these traits.
+Program add_workspaces(Program program, const OpTable& ops, const MachineTraits& traits);
 Program add_cpu_workspaces(Program program, const OpTable& ops, const CpuTraits& traits);
 
 Program place(Program program, const PlaceOptions& options = {});

@@ -218,8 +218,8 @@ Bytes after_two_steps(const Program& p, const Setting& s, bool share_addresses) 
   for (const Buffer& b : machine->program().buffers) {
     const bool compared = b.persistent || b.name == "metrics" || (b.kind == BufferKind::gradient && !share_addresses);
     if (!compared) continue;
-    const std::byte* begin = machine->memory(b.name);
-    result[b.name] = {begin, begin + b.slot_bytes()};
+    result[b.name].resize(static_cast<size_t>(b.slot_bytes()));
+    machine->read(b.name, result[b.name]);
   }
   return result;
 }

@@ -50,7 +50,7 @@ int64_t involuntary_switches() {
 // The ops of a machine's program, each with its case and its times.
 class Stopwatch {
  public:
-  Stopwatch(const OpTable& ops, CpuMachine& machine) : machine_(machine) {
+  Stopwatch(const OpTable& ops, Machine& machine) : machine_(machine) {
     const Program& program = machine.program();
     for (const Section& section : program.sections) {
       for (const Op& op : section.ops) {
@@ -90,7 +90,7 @@ class Stopwatch {
     OpCase op_case;
     std::vector<TimedCall> calls;
   };
-  CpuMachine& machine_;
+  Machine& machine_;
   std::unordered_map<const Op*, Row> rows_;
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 // Fills every slot of a ring, or the one buffer.
 template <class T>
-void write_slots(CpuMachine& machine, const std::string& name, const std::vector<T>& values) {
+void write_slots(Machine& machine, const std::string& name, const std::vector<T>& values) {
   const Buffer& buffer = machine.program().buffer(machine.program().find(name));
   const int64_t slots = buffer.ring ? buffer.ring->slots : 1;
   for (int64_t slot = 0; slot < slots; ++slot) machine.write(name, std::as_bytes(std::span(values)), slot);
@@ -38,13 +38,13 @@ std::vector<int32_t> borders(const RunConfig& config, int64_t count) {
 
 }  // namespace
 
-void begin_random_run(CpuMachine& machine, const RunConfig& config) {
+void begin_random_run(Machine& machine, const RunConfig& config) {
   initialize_parameters(machine, config.model, 1);
   write_slots(machine, "lr", std::vector<float>{static_cast<float>(config.learning_rate)});
   if (machine.program().find("seed") != kNone) write_slots(machine, "seed", std::vector<int64_t>{1});
 }
 
-void feed_random_tokens(CpuMachine& machine, const RunConfig& config, uint64_t key) {
+void feed_random_tokens(Machine& machine, const RunConfig& config, uint64_t key) {
   const int64_t count = config.micro_batch * config.seq_len;
   const int64_t vocab = config.model.vocab_size;
   std::vector<int32_t> positions(static_cast<size_t>(count));

@@ -4,15 +4,15 @@
 
 #include <cstdint>
 
-#include "machine/cpu/cpu_machine.h"
+#include "machine/machine.h"
 #include "train/run_config.h"
 
 namespace centavo {
 
 // Parameters, seed and learning rate, before the first step.
-void begin_random_run(CpuMachine& machine, const RunConfig& config);
+void begin_random_run(Machine& machine, const RunConfig& config);
 
 // The tokens of all micro-batches, the same for the same key. Call it for each step that is to see others.
-void feed_random_tokens(CpuMachine& machine, const RunConfig& config, uint64_t key);
+void feed_random_tokens(Machine& machine, const RunConfig& config, uint64_t key);
 
 }  // namespace centavo

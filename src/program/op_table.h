@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "program/program.h"
@@ -123,6 +124,9 @@ struct CudaTraits {
   // Where the GPU's libraries are reached; null while workspaces are planned, set when kernels are prepared.
   CudaLibraries* libraries = nullptr;
 };
+
+// The machine whose kernels and workspaces are asked for.
+using MachineTraits = std::variant<CpuTraits, CudaTraits>;
 
 struct CudaCall : OpCall {
   CUstream_st* stream = nullptr;

@@ -27,7 +27,7 @@ class CheckpointFiles : public ::testing::Test {
 
   std::string write(int64_t step, const std::string& config = "seed = 1\n") {
     const std::array<float, 3> values = {1.0f, static_cast<float>(step), -3.0f};
-    const std::vector<StatePart> state = {{"w", DType::f32, {3}, 0, 3, std::as_bytes(std::span(values))}};
+    const std::vector<StatePart> state = {{"w", DType::f32, {3}, 0, 3, std::as_bytes(std::span<const float>(values))}};
     return write_checkpoint(out_, {.step = step,
                                    .program_hash = 0x00ff,
                                    .data_hash = 0xfedcba9876543210,

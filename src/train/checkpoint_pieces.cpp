@@ -114,11 +114,11 @@ Shape stored_shape(const TensorPieces& tensor, const Piece& piece) {
   return is_whole(tensor) ? tensor.shape : Shape{piece.end - piece.begin};
 }
 
-std::vector<TensorView> pieces_of(int64_t writer, std::span<const TensorPieces> tensors,
-                                  std::span<const StatePart> held) {
+std::vector<TensorParts> pieces_of(int64_t writer, std::span<const TensorPieces> tensors,
+                                   std::span<const StatePart> held) {
   std::multimap<std::string_view, const StatePart*> parts;
   for (const StatePart& part : held) parts.emplace(part.tensor, &part);
-  std::vector<TensorView> views;
+  std::vector<TensorParts> written;
   for (const TensorPieces& tensor : tensors) {
     for (const Piece& piece : tensor.pieces) {
       if (piece.writer != writer) continue;
@@ -129,12 +129,14 @@ std::vector<TensorView> pieces_of(int64_t writer, std::span<const TensorPieces> 
       CHECK(found != last, "rank {} does not hold {}[{}]", writer, tensor.name, piece.begin);
       const StatePart& part = *found->second;
       const int64_t size = size_of(part.dtype);
-      views.push_back({stored_name(tensor, piece), tensor.dtype, stored_shape(tensor, piece),
-                       part.bytes.subspan(static_cast<size_t>((piece.begin - part.begin) * size),
-                                          static_cast<size_t>((piece.end - piece.begin) * size))});
+      written.push_back({stored_name(tensor, piece),
+                         tensor.dtype,
+                         stored_shape(tensor, piece),
+                         {part.bytes.part(static_cast<size_t>((piece.begin - part.begin) * size),
+                                          static_cast<size_t>((piece.end - piece.begin) * size))}});
     }
   }
-  return views;
+  return written;
 }
 
 }  // namespace centavo

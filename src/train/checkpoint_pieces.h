@@ -15,20 +15,21 @@
 #include <string>
 #include <vector>
 
+#include "base/byte_source.h"
 #include "base/communicator.h"
 #include "base/dtype.h"
 #include "model/hf/safetensors.h"
 
 namespace centavo {
 
-// Elements [begin, end) of a tensor, in row-major order, in this rank's memory.
+// Elements [begin, end) of a tensor, in row-major order, that this rank holds.
 struct StatePart {
   std::string tensor;
   DType dtype = DType::f32;
   Shape shape;  // of the whole tensor
   int64_t begin = 0;
   int64_t end = 0;
-  std::span<const std::byte> bytes;
+  ByteSource bytes;
 };
 
 // Elements [begin, end) of a tensor, written by rank `writer` to its file.
@@ -55,7 +56,7 @@ std::string stored_name(const TensorPieces& tensor, const Piece& piece);
 Shape stored_shape(const TensorPieces& tensor, const Piece& piece);
 
 // What rank `writer` writes, from what it holds; no copy.
-std::vector<TensorView> pieces_of(int64_t writer, std::span<const TensorPieces> tensors,
-                                  std::span<const StatePart> held);
+std::vector<TensorParts> pieces_of(int64_t writer, std::span<const TensorPieces> tensors,
+                                   std::span<const StatePart> held);
 
 }  // namespace centavo

@@ -42,7 +42,7 @@ std::vector<TensorPieces> shared(const std::vector<std::vector<Held>>& ranks) {
       for (const Piece& piece : tensor.pieces) elements += piece.writer == c.rank() ? piece.end - piece.begin : 0;
     }
     int64_t written = 0;
-    for (const TensorView& view : pieces_of(c.rank(), results[rank], parts)) written += element_count(view.shape);
+    for (const TensorParts& part : pieces_of(c.rank(), results[rank], parts)) written += element_count(part.shape);
     EXPECT_EQ(written, elements);
   });
   for (const auto& result : results) EXPECT_EQ(result, results[0]);

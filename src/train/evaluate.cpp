@@ -3,6 +3,7 @@
 #include <numbers>
 
 #include "base/errors.h"
+#include "machine/cpu/cpu_machine.h"
 #include "program/verify.h"
 #include "train/step_program.h"
 
@@ -36,7 +37,7 @@ Evaluator::Evaluator(const OpTable& ops, const ModelDirectory& model, const Opti
       .sequences = options.batch, .seq_len = options.seq_len, .max_docs = options.batch * options.seq_len};
   Program program = evaluation_program(ops, config, inference, batch, kLossChunk);
   verify(program, ops);
-  machine_ = std::make_unique<CpuMachine>(std::move(program), ops, CpuMachine::Options{.threads = options.threads});
+  machine_ = make_machine(std::move(program), ops, {.threads = options.threads});
   load_parameters(*machine_, model);
 }
 

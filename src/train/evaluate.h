@@ -18,7 +18,7 @@
 #include "data/packing.h"
 #include "data/sampler.h"
 #include "data/tokenizer.h"
-#include "machine/cpu/cpu_machine.h"
+#include "machine/make_machine.h"
 #include "model/hf/model_directory.h"
 
 namespace centavo {
@@ -54,7 +54,7 @@ class Evaluator {
   double nats_of(const TokenBatch& batch);
 
   Options options_;
-  std::unique_ptr<CpuMachine> machine_;
+  std::unique_ptr<Machine> machine_;
 };
 
 }  // namespace centavo

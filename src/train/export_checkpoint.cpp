@@ -36,11 +36,11 @@ Tokenizer find_tokenizer(const std::string& file, const std::string& run, int64_
 }
 
 // The checkpoint's tensors where they lie in its mapped files.
-std::vector<TensorSpans> spans_of(const Checkpoint& checkpoint) {
-  std::vector<TensorSpans> tensors;
+std::vector<TensorParts> tensors_of(const Checkpoint& checkpoint) {
+  std::vector<TensorParts> tensors;
   for (const StoredTensor& stored : checkpoint.tensors) {
     tensors.push_back({stored.name, stored.dtype, stored.shape, {}});
-    for (const StoredPiece& piece : stored.pieces) tensors.back().spans.push_back(piece.bytes);
+    for (const StoredPiece& piece : stored.pieces) tensors.back().parts.emplace_back(piece.bytes);
   }
   return tensors;
 }
@@ -55,7 +55,7 @@ ExportedTokenizer exported(const Tokenizer& tokenizer) {
 
 void export_model(const Checkpoint& checkpoint, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory) {
-  export_model(spans_of(checkpoint), model, tokenizer, directory);
+  export_model(tensors_of(checkpoint), model, tokenizer, directory);
 }
 
 ExportedCheckpoint export_checkpoint(const std::string& from, const std::string& tokenizer,

@@ -8,6 +8,7 @@
 #include "base/errors.h"
 #include "base/rng.h"
 #include "base/utf8_hold.h"
+#include "machine/cpu/cpu_machine.h"
 #include "program/verify.h"
 
 namespace centavo {
@@ -20,21 +21,22 @@ void write_ints(Machine& machine, const char* name, const std::vector<int32_t>& 
   machine.write(name, std::as_bytes(std::span(values)));
 }
 
-std::vector<double> logits_of(const CpuMachine& machine, int64_t row) {
+std::vector<double> logits_of(const Machine& machine, int64_t row) {
   const Buffer& buffer = machine.program().buffer(machine.program().find("logits"));
   const int64_t vocabulary = buffer.shape.back();
   std::vector<double> logits(static_cast<size_t>(vocabulary));
   visit_compute(buffer.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const T* values = reinterpret_cast<const T*>(machine.memory("logits")) + row * vocabulary;
-    std::transform(values, values + vocabulary, logits.begin(), [](T value) { return convert<double>(value); });
+    std::vector<T> values(logits.size());
+    machine.read_elements("logits", row * vocabulary, std::as_writable_bytes(std::span(values)));
+    std::ranges::transform(values, logits.begin(), [](T value) { return convert<double>(value); });
   });
   return logits;
 }
 
 // Feeds `tokens` at positions `first` and on, and returns the logits of the last one. Rows of the machine that are
 // left over are tokens of no document: nothing reads what they compute.
-std::vector<double> feed(CpuMachine& machine, std::span<const int32_t> tokens, int64_t first) {
+std::vector<double> feed(Machine& machine, std::span<const int32_t> tokens, int64_t first) {
   const auto rows = static_cast<size_t>(machine.program().buffer(machine.program().find("tokens")).elements());
   CHECK(!tokens.empty() && tokens.size() <= rows, "{} tokens for {} rows", tokens.size(), rows);
   std::vector<int32_t> ids(tokens.begin(), tokens.end());
@@ -50,9 +52,9 @@ std::vector<double> feed(CpuMachine& machine, std::span<const int32_t> tokens, i
   return logits_of(machine, static_cast<int64_t>(tokens.size()) - 1);
 }
 
-std::unique_ptr<CpuMachine> machine_for(const OpTable& ops, Program program, const CpuMachine::Options& options) {
+std::unique_ptr<Machine> machine_for(const OpTable& ops, Program program, const MachineOptions& options) {
   verify(program, ops);
-  return std::make_unique<CpuMachine>(std::move(program), ops, options);
+  return make_machine(std::move(program), ops, options);
 }
 
 void require_finite(std::span<const double> logits, int64_t position) {
@@ -69,19 +71,19 @@ GenerationPrograms generation_programs(const OpTable& ops, const ModelConfig& mo
   return {std::move(decode), decoding_program(ops, model, inference, std::min(kPrefillChunk, max_len), max_len)};
 }
 
-Generator::Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, CpuMachine* weights,
+Generator::Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, Machine* weights,
                      int64_t max_len)
     : max_len_(max_len), chunk_(std::min(kPrefillChunk, max_len)) {
   CHECK(max_len_ >= 1 && max_len_ <= model.max_position_embeddings, "{} positions", max_len_);
   GenerationPrograms programs = generation_programs(ops, model, inference, max_len_);
-  CpuMachine::Options options{.threads = inference.worker.threads, .debug = false, .lender = weights};
+  MachineOptions options{.threads = inference.worker.threads, .lender = weights};
   options.communicator = inference.worker.communicator;
   decode_ = machine_for(ops, std::move(programs.decode), options);
   options.lender = decode_.get();
   prefill_ = machine_for(ops, std::move(programs.prefill), options);
 }
 
-Generator::Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, CpuMachine& weights,
+Generator::Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, Machine& weights,
                      int64_t max_len)
     : Generator(ops, model, inference, &weights, max_len) {}
 
@@ -206,7 +208,7 @@ GenerationPrograms sampling_programs(const OpTable& ops, const RunConfig& c, con
   return generation_programs(ops, c.model, sampling_inference(c, worker), max_len);
 }
 
-std::string sample_text(const OpTable& ops, const RunConfig& config, const Worker& worker, CpuMachine& weights,
+std::string sample_text(const OpTable& ops, const RunConfig& config, const Worker& worker, Machine& weights,
                         const Tokenizer& tokenizer, std::string_view prompt, const GenerationSettings& settings) {
   const int64_t context = config.model.max_position_embeddings;
   const std::vector<int32_t> tokens = prompt_tokens(tokenizer, prompt, context);

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "data/tokenizer.h"
-#include "machine/cpu/cpu_machine.h"
+#include "machine/make_machine.h"
 #include "model/hf/model_directory.h"
 #include "train/draw.h"
 #include "train/run_config.h"
@@ -63,7 +63,7 @@ class Generator {
   };
 
   // With the parameters of `weights`, which must outlive this object and is not stepped while it generates.
-  Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, CpuMachine& weights,
+  Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, Machine& weights,
             int64_t max_len);
   // With parameters of its own.
   Generator(const OpTable& ops, const ModelDirectory& model, const Options& options);
@@ -74,15 +74,15 @@ class Generator {
                      const TokenSink& sink = {});
 
  private:
-  Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, CpuMachine* weights,
+  Generator(const OpTable& ops, const ModelConfig& model, const Inference& inference, Machine* weights,
             int64_t max_len);
 
   std::vector<double> fill(std::span<const int32_t> prompt);
 
   int64_t max_len_;
   int64_t chunk_;
-  std::unique_ptr<CpuMachine> decode_;   // owns the cache
-  std::unique_ptr<CpuMachine> prefill_;  // borrows from it
+  std::unique_ptr<Machine> decode_;   // owns the cache
+  std::unique_ptr<Machine> prefill_;  // borrows from it
 };
 
 // The tokenizer.json of a model directory. UserError when it is missing, damaged, or knows more tokens than the model.
@@ -118,7 +118,7 @@ void require_sample_prompt(const RunConfig& config, const Tokenizer& tokenizer);
 GenerationPrograms sampling_programs(const OpTable& ops, const RunConfig& config, const Worker& worker);
 
 // A sample during training, with the parameters that `weights` holds. Every rank draws the same text.
-std::string sample_text(const OpTable& ops, const RunConfig& config, const Worker& worker, CpuMachine& weights,
+std::string sample_text(const OpTable& ops, const RunConfig& config, const Worker& worker, Machine& weights,
                         const Tokenizer& tokenizer, std::string_view prompt, const GenerationSettings& settings);
 
 }  // namespace centavo

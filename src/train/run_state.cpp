@@ -42,18 +42,13 @@ void copy_part(Machine& machine, const TensorPart& part, const StoredTensor& sto
 
 }  // namespace
 
-std::vector<StatePart> state_parts(const CpuMachine& machine) {
+std::vector<StatePart> state_parts(const Machine& machine) {
   std::vector<StatePart> parts;
   for (const TensorPart& part : tensor_parts(machine.program())) {
     if (part.tensor == kOwnCounter) continue;
-    const int64_t size = size_of(part.dtype);
-    const std::byte* memory = machine.memory(machine.program().buffer(part.buffer).name) + part.at * size;
-    parts.push_back({part.tensor,
-                     part.dtype,
-                     part.shape,
-                     part.begin,
-                     part.end,
-                     {memory, static_cast<size_t>(part.elements() * size)}});
+    const std::string& buffer = machine.program().buffer(part.buffer).name;
+    parts.push_back({part.tensor, part.dtype, part.shape, part.begin, part.end,
+                     elements_of(machine, buffer, part.at, part.elements())});
   }
   return parts;
 }

@@ -4,13 +4,13 @@
 
 #include <vector>
 
-#include "machine/cpu/cpu_machine.h"
+#include "machine/machine.h"
 #include "train/checkpoint_files.h"
 
 namespace centavo {
 
-// Views of the machine's own memory, valid while it lives and does not step.
-std::vector<StatePart> state_parts(const CpuMachine& machine);
+// Read from the machine when they are needed: while it lives and does not step.
+std::vector<StatePart> state_parts(const Machine& machine);
 
 // Copies what this rank holds of the tensors from the checkpoint, whoever wrote which piece of them; `micro_step` is
 // left to the caller. Throws UserError naming the first tensor that is missing, extra, or of another dtype or shape,

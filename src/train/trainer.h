@@ -34,7 +34,7 @@
 #include "base/directory_lock.h"
 #include "data/corpus.h"
 #include "machine/comm/self.h"
-#include "machine/cpu/cpu_machine.h"
+#include "machine/make_machine.h"
 #include "train/checkpoint_files.h"
 #include "train/forecast.h"
 #include "train/rank_status.h"
@@ -98,7 +98,7 @@ class Trainer {
   std::string save();
 
   int64_t steps_done() const { return steps_done_; }
-  CpuMachine& machine() { return *machine_; }
+  Machine& machine() { return *machine_; }
 
   // How long ranks wait for one that works alone, in seconds: it may tokenise a large text.
   static constexpr double kAloneDeadline = 24 * 3600;
@@ -106,7 +106,7 @@ class Trainer {
  private:
   bool leads() const { return world_.rank() == 0; }
   int64_t micro_batches() const { return micro_batches_of(config_, world_.ranks()); }
-  CpuMachine::Options machine_options() const;
+  MachineOptions machine_options() const;
   void refuse_other_runs() const;
   void claim_output_directory();
   void open_data();
@@ -158,8 +158,8 @@ class Trainer {
   std::optional<DirectoryLock> lock_;
   ProgressLog progress_;
   std::optional<Corpus> corpus_;
-  std::unique_ptr<CpuMachine> machine_;
-  std::unique_ptr<CpuMachine> evaluator_;
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<Machine> evaluator_;
   std::optional<TokenFeed> feed_;
   std::unique_ptr<RunLog> run_log_;
   std::optional<StepSampler> sampler_;

@@ -7,6 +7,7 @@
 #include "base/between_ranks.h"
 #include "base/files.h"
 #include "base/memory.h"
+#include "machine/cpu/cpu_machine.h"
 #include "model/hf/model_directory.h"
 #include "model/initialize.h"
 #include "program/tensors.h"
@@ -87,18 +88,17 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
   require_sample_prompt(config_, corpus_->tokenizer);  // refused now, not after the training
   compare_beginnings();
   feed_.emplace(*corpus_, config_);
-  machine_ = std::make_unique<CpuMachine>(program_, ops_, machine_options());
+  machine_ = make_machine(program_, ops_, machine_options());
   if (config_.validation_every > 0) {
-    CpuMachine::Options borrowing = machine_options();
+    MachineOptions borrowing = machine_options();
     borrowing.lender = machine_.get();
-    evaluator_ =
-        std::make_unique<CpuMachine>(verified(validation_program(ops_, config_, worker_), ops_), ops_, borrowing);
+    evaluator_ = make_machine(verified(validation_program(ops_, config_, worker_), ops_), ops_, borrowing);
   }
   start_or_resume();
 }
 
-CpuMachine::Options Trainer::machine_options() const {
-  CpuMachine::Options options{.threads = worker_.threads};
+MachineOptions Trainer::machine_options() const {
+  MachineOptions options{.threads = worker_.threads};
   options.communicator = &world_;
   options.host_directory = config_.out;
   return options;
@@ -131,12 +131,14 @@ void Trainer::compare_beginnings() const {
 
 // Weights that are kept whole are the same on every rank, unless memory or a computation went wrong.
 void Trainer::compare_weights() const {
+  if (world_.ranks() == 1) return;
   uint64_t hash = 0;
   for (const TensorPart& part : tensor_parts(program_)) {
     const Buffer& buffer = program_.buffer(part.buffer);
     if (buffer.shard || part.kind != BufferKind::parameter) continue;
-    const std::byte* memory = machine_->memory(buffer.name) + part.at * size_of(part.dtype);
-    hash = XXH3_64bits_withSeed(memory, static_cast<size_t>(part.elements() * size_of(part.dtype)), hash);
+    elements_of(*machine_, buffer.name, part.at, part.elements()).stream([&](std::span<const std::byte> bytes) {
+      hash = XXH3_64bits_withSeed(bytes.data(), bytes.size(), hash);
+    });
   }
   compare_ranks("copy of the weights", fmt::format("{:016x}", hash));
 }

@@ -21,10 +21,10 @@ namespace centavo::testing {
 namespace {
 
 // The state of a machine that is alone, by tensor.
-std::map<std::string, std::vector<std::byte>> state_of(const CpuMachine& machine) {
+std::map<std::string, std::vector<std::byte>> state_of(const Machine& machine) {
   std::map<std::string, std::vector<std::byte>> state;
   for (const StatePart& part : state_parts(machine)) {
-    state[part.tensor] = {part.bytes.begin(), part.bytes.end()};
+    state[part.tensor] = bytes_of(part.bytes);
   }
   return state;
 }

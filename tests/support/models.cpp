@@ -140,6 +140,12 @@ void load(Machine& machine, const SafetensorsFile& file, const std::string& pref
   }
 }
 
+std::vector<std::byte> bytes_of(const ByteSource& source) {
+  std::vector<std::byte> all;
+  source.stream([&](std::span<const std::byte> bytes) { all.insert(all.end(), bytes.begin(), bytes.end()); });
+  return all;
+}
+
 double relative_norm(const std::vector<double>& a, const std::vector<double>& b) {
   CHECK(a.size() == b.size(), "{} and {} elements", a.size(), b.size());
   double difference = 0;

@@ -45,6 +45,9 @@ std::vector<double> golden_values(const SafetensorsFile& file, const std::string
 // Sets every buffer of the machine whose name, with `prefix` before it, the file holds.
 void load(Machine& machine, const SafetensorsFile& file, const std::string& prefix);
 
+// All of them, in memory.
+std::vector<std::byte> bytes_of(const ByteSource& source);
+
 // sqrt(sum (a - b)^2) / sqrt(sum b^2)
 double relative_norm(const std::vector<double>& a, const std::vector<double>& b);
 

@@ -32,7 +32,7 @@ void fill_step(Machine& machine, TokenFeed& feed, const RunConfig& config, const
 // One rank's part of the result.
 class Collector {
  public:
-  void add(const CpuMachine& machine, const std::vector<std::vector<float>>& metrics, int64_t rank) {
+  void add(const Machine& machine, const std::vector<std::vector<float>>& metrics, int64_t rank) {
     const std::lock_guard lock(mutex_);
     if (rank == 0) run_.metrics = metrics;
     CHECK(std::memcmp(metrics.back().data(), run_.metrics.empty() ? metrics.back().data() : run_.metrics.back().data(),
@@ -81,7 +81,7 @@ void run_rank(const RunConfig& config, const Corpus& corpus, const Mesh& mesh, i
 
 }  // namespace
 
-void WorldState::add(const CpuMachine& machine, int64_t rank) {
+void WorldState::add(const Machine& machine, int64_t rank) {
   for (const TensorPart& part : tensor_parts(machine.program())) {
     const auto size = static_cast<size_t>(size_of(part.dtype));
     const auto elements = static_cast<size_t>(element_count(part.shape));
@@ -89,7 +89,9 @@ void WorldState::add(const CpuMachine& machine, int64_t rank) {
     std::vector<bool>& seen = seen_[part.tensor];
     whole.resize(elements * size);
     seen.resize(elements);
-    const std::byte* from = machine.memory(machine.program().buffer(part.buffer).name) + part.at * size_of(part.dtype);
+    std::vector<std::byte> held(static_cast<size_t>(part.elements()) * size);
+    machine.read_elements(machine.program().buffer(part.buffer).name, part.at, held);
+    const std::byte* from = held.data();
     for (auto i = static_cast<size_t>(part.begin); i < static_cast<size_t>(part.end); ++i, from += size) {
       CHECK(!seen[i] || std::memcmp(from, &whole[i * size], size) == 0, "rank {} differs in {}[{}]", rank, part.tensor,
             i);

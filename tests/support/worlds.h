@@ -26,7 +26,7 @@ struct WorldRun {
 // every bit and that no element is missing; `micro_step`, which is a rank's own, is left out.
 class WorldState {
  public:
-  void add(const CpuMachine& machine, int64_t rank);
+  void add(const Machine& machine, int64_t rank);
   std::map<std::string, std::vector<std::byte>> take();
 
  private:

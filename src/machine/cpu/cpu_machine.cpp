@@ -8,10 +8,22 @@
 
 #include "base/communicator.h"
 #include "base/file_memory.h"
+#include "base/parallel.h"
 #include "machine/cpu/guard.h"
 #include "passes/place.h"
 
 namespace centavo {
+namespace {
+
+// On all threads: pages that are touched for the first time cost more than the copy.
+void copy_bytes(std::byte* to, const std::byte* from, size_t size) {
+  constexpr int64_t kGrain = 1 << 18;
+  parallel_ranges(static_cast<int64_t>(size), kGrain, [&](int64_t begin, int64_t end) {
+    std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin));
+  });
+}
+
+}  // namespace
 
 // Where an operand lies: a fixed address, or one slot of a ring picked by a counter.
 struct CpuMachine::Operand {
@@ -190,11 +202,20 @@ void CpuMachine::read(const std::string& buffer, std::span<std::byte> bytes, int
   std::memcpy(bytes.data(), from, bytes.size());
 }
 
-void CpuMachine::write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) {
+std::byte* CpuMachine::elements(const std::string& buffer, int64_t first, size_t bytes) const {
+  std::byte* begin = memory(buffer);
   const Buffer& b = program_.buffer(names_.at(buffer));
-  const auto begin = first * size_of(b.dtype);
-  CHECK(first >= 0 && begin + static_cast<int64_t>(bytes.size()) <= b.slot_bytes(), "elements of {}", buffer);
-  std::memcpy(memory(buffer) + begin, bytes.data(), bytes.size());
+  const int64_t skipped = first * size_of(b.dtype);
+  CHECK(first >= 0 && skipped + static_cast<int64_t>(bytes) <= b.slot_bytes(), "elements of {}", buffer);
+  return begin + skipped;
+}
+
+void CpuMachine::write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) {
+  copy_bytes(elements(buffer, first, bytes.size()), bytes.data(), bytes.size());
+}
+
+void CpuMachine::read_elements(const std::string& buffer, int64_t first, std::span<std::byte> bytes) const {
+  copy_bytes(bytes.data(), elements(buffer, first, bytes.size()), bytes.size());
 }
 
 }  // namespace centavo

@@ -42,6 +42,7 @@ class CpuMachine : public Machine {
   void read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot = 0) const override;
 
   void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) override;
+  void read_elements(const std::string& buffer, int64_t first, std::span<std::byte> bytes) const override;
 
   // The first byte of a buffer's slot. CHECKs the name.
   std::byte* memory(const std::string& buffer, int64_t slot = 0) const;
@@ -54,6 +55,7 @@ class CpuMachine : public Machine {
   struct Prepared;
 
   Operand bind(BufferId id) const;
+  std::byte* elements(const std::string& buffer, int64_t first, size_t bytes) const;
   Prepared prepare(const Op& op, const OpTable& ops) const;
   void check_ranks() const;
   void tell_communicator(const Prepared& prepared) const;

@@ -65,26 +65,23 @@ void remove_exported(const std::string& directory) {
   if (failure) io_failure("remove", directory, failure);
 }
 
-// The machine's own memory.
-std::vector<TensorSpans> parameters_of(const CpuMachine& machine) {
-  std::vector<TensorSpans> parameters;
+std::vector<TensorParts> parameters_of(const Machine& machine) {
+  std::vector<TensorParts> parameters;
   for (const Buffer& b : machine.program().buffers) {
     if (b.kind != BufferKind::parameter) continue;
-    const std::span<const std::byte> bytes(machine.memory(b.name), static_cast<size_t>(b.slot_bytes()));
-    parameters.push_back({b.name, b.dtype, b.shape, {bytes}});
+    parameters.push_back({b.name, b.dtype, b.shape, {elements_of(machine, b.name, 0, b.elements())}});
   }
   return parameters;
 }
 
-// Bytes [first, first + size) of the spans end to end; fewer when they end before.
-std::vector<std::span<const std::byte>> cut_out(std::span<const std::span<const std::byte>> spans, size_t first,
-                                                size_t size) {
-  std::vector<std::span<const std::byte>> cut;
-  for (const auto& span : spans) {
+// Bytes [first, first + size) of the parts end to end; fewer when they end before.
+std::vector<ByteSource> cut_out(std::span<const ByteSource> parts, size_t first, size_t size) {
+  std::vector<ByteSource> cut;
+  for (const ByteSource& part : parts) {
     if (size == 0) break;
-    const size_t skipped = std::min(first, span.size());
-    const size_t taken = std::min(size, span.size() - skipped);
-    if (taken > 0) cut.push_back(span.subspan(skipped, taken));
+    const size_t skipped = std::min(first, part.size());
+    const size_t taken = std::min(size, part.size() - skipped);
+    if (taken > 0) cut.push_back(part.part(skipped, taken));
     first -= skipped;
     size -= taken;
   }
@@ -92,7 +89,7 @@ std::vector<std::span<const std::byte>> cut_out(std::span<const std::span<const 
 }
 
 // A tensor of Hugging Face's as a part of a parameter's bytes.
-TensorSpans exported_tensor(const TensorSpans& parameter, const TensorPiece& piece) {
+TensorParts exported_tensor(const TensorParts& parameter, const TensorPiece& piece) {
   const int64_t elements = element_count(piece.shape);
   if (piece.first_element() + elements > element_count(parameter.shape)) {
     user_error("parameter {} of shape {} is too small for {} of shape {}; the model is of another shape",
@@ -100,14 +97,14 @@ TensorSpans exported_tensor(const TensorSpans& parameter, const TensorPiece& pie
   }
   const auto size = static_cast<size_t>(size_of(parameter.dtype));
   return {piece.tensor, parameter.dtype, piece.shape,
-          cut_out(parameter.spans, static_cast<size_t>(piece.first_element()) * size,
+          cut_out(parameter.parts, static_cast<size_t>(piece.first_element()) * size,
                   static_cast<size_t>(elements) * size)};
 }
 
-std::vector<TensorSpans> exported_tensors(std::span<const TensorSpans> parameters, const ModelConfig& model) {
-  std::map<std::string_view, const TensorSpans*> named;
-  for (const TensorSpans& parameter : parameters) named[parameter.name] = &parameter;
-  std::vector<TensorSpans> tensors;
+std::vector<TensorParts> exported_tensors(std::span<const TensorParts> parameters, const ModelConfig& model) {
+  std::map<std::string_view, const TensorParts*> named;
+  for (const TensorParts& parameter : parameters) named[parameter.name] = &parameter;
+  std::vector<TensorParts> tensors;
   for (const TensorPiece& piece : llama_tensors(model)) {
     const auto found = named.find(piece.parameter);
     if (found == named.end()) user_error("parameter {} is missing; the model is of another shape", piece.parameter);
@@ -136,14 +133,14 @@ std::string generation_config(const ExportedTokenizer& tokenizer) {
   return j.dump(2) + "\n";
 }
 
-int64_t parameter_count(const std::vector<TensorSpans>& tensors) {
+int64_t parameter_count(const std::vector<TensorParts>& tensors) {
   int64_t count = 0;
-  for (const TensorSpans& tensor : tensors) count += element_count(tensor.shape);
+  for (const TensorParts& tensor : tensors) count += element_count(tensor.shape);
   return count;
 }
 
 std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokenizer,
-                       const std::vector<TensorSpans>& tensors) {
+                       const std::vector<TensorParts>& tensors) {
   const std::string start = tokenizer.end_of_text
                                 ? fmt::format("Documents began with `{0}` in training: put it before a prompt.\n",
                                               tokenizer.end_of_text->text)
@@ -177,14 +174,14 @@ ConfigJson config_of(const ModelConfig& model, const ExportedTokenizer& tokenize
 
 }  // namespace
 
-void export_model(const CpuMachine& machine, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+void export_model(const Machine& machine, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory) {
   export_model(parameters_of(machine), model, tokenizer, directory);
 }
 
-void export_model(std::span<const TensorSpans> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+void export_model(std::span<const TensorParts> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory) {
-  const std::vector<TensorSpans> tensors = exported_tensors(parameters, model);
+  const std::vector<TensorParts> tensors = exported_tensors(parameters, model);
   const std::string config = print_config_json(config_of(model, tokenizer), tensors.front().dtype);
   const std::string target = resolved(directory);
   const std::string unfinished = target + ".export.tmp";

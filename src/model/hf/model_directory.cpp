@@ -136,6 +136,8 @@ std::string precision_of(const ModelDirectory& model) {
 
 constexpr int64_t kGrain = 1 << 16;  // elements a thread converts at least
 
+constexpr int64_t kPiece = 1 << 21;  // elements converted before they are written
+
 // Bytes of a mapped file need not be aligned.
 template <class From, class To>
 void convert_elements(const std::byte* from, std::byte* to, int64_t count) {
@@ -149,14 +151,27 @@ void convert_elements(const std::byte* from, std::byte* to, int64_t count) {
   });
 }
 
-void load_piece(CpuMachine& machine, const std::string& buffer, const TensorPiece& piece, const TensorView& tensor) {
-  const Buffer& to = machine.program().buffer(machine.program().find(buffer));
-  std::byte* memory = machine.memory(buffer) + piece.first_element() * size_of(to.dtype);
+template <class From, class To>
+void write_converted(Machine& machine, const std::string& buffer, int64_t first, std::span<const std::byte> from) {
+  const auto count = static_cast<int64_t>(from.size() / sizeof(From));
+  std::vector<To> room(static_cast<size_t>(std::min(count, kPiece)));
+  for (int64_t done = 0; done < count; done += kPiece) {
+    const auto piece =
+        std::as_writable_bytes(std::span(room).first(static_cast<size_t>(std::min(count - done, kPiece))));
+    convert_elements<From, To>(from.data() + static_cast<size_t>(done) * sizeof(From), piece.data(),
+                               std::min(count - done, kPiece));
+    machine.write_elements(buffer, first + done, piece);
+  }
+}
+
+void load_piece(Machine& machine, const std::string& buffer, const TensorPiece& piece, const TensorView& tensor) {
+  const DType dtype = machine.program().buffer(machine.program().find(buffer)).dtype;
+  if (dtype == tensor.dtype) return machine.write_elements(buffer, piece.first_element(), tensor.bytes);
   visit_compute(tensor.dtype, [&](auto from_tag) {
-    visit_compute(to.dtype, [&](auto to_tag) {
+    visit_compute(dtype, [&](auto to_tag) {
       using From = typename decltype(from_tag)::type;
       using To = typename decltype(to_tag)::type;
-      convert_elements<From, To>(tensor.bytes.data(), memory, element_count(piece.shape));
+      write_converted<From, To>(machine, buffer, piece.first_element(), tensor.bytes);
     });
   });
 }
@@ -180,7 +195,7 @@ ModelDirectory open_model(const std::string& directory) {
   return model;
 }
 
-void load_parameters(CpuMachine& machine, const ModelDirectory& model) {
+void load_parameters(Machine& machine, const ModelDirectory& model) {
   const Program& program = machine.program();
   for (const TensorPiece& piece : llama_tensors(model.config.model)) {
     const BufferId id = program.find(piece.parameter);

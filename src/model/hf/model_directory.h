@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "machine/cpu/cpu_machine.h"
+#include "machine/machine.h"
 #include "model/config.h"
 #include "model/hf/config_json.h"
 #include "model/hf/safetensors.h"
@@ -36,17 +36,17 @@ struct ExportedTokenizer {
 };
 
 // Writes the parameters that `machine` holds, in their dtype: a model that computes in bf16 is exported in bf16, with
-// the very weights that were validated; f32 master copies stay in the checkpoints. The tensors are written from the
-// machine's memory, without a copy. A tied head is left out. Equal parameters give equal bytes.
+// the very weights that were validated; f32 master copies stay in the checkpoints. The tensors are
+// read from the machine in pieces. A tied head is left out. Equal parameters give equal bytes.
 //
 // The files appear whole: they are written to `directory`.export.tmp, which then takes the name. An earlier export at
 // `directory` is replaced; anything else in it is a UserError, and nothing is changed.
-void export_model(const CpuMachine& machine, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+void export_model(const Machine& machine, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory);
 
 // The same from parameters by the program's names, such as a checkpoint's tensors, which may be more and lie in pieces:
 // they are written from where they are, however large the model is. UserError when one is missing or too small.
-void export_model(std::span<const TensorSpans> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
+void export_model(std::span<const TensorParts> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory);
 
 // A checked directory: every tensor of the configuration is there, once, in its shape, as F32 or BF16.
@@ -63,6 +63,6 @@ ModelDirectory open_model(const std::string& directory);
 
 // Writes every parameter that the machine owns, and its f32 master copy where there is one, each converted to the
 // dtype it has there (bf16 rounds to nearest). The machine's program must be one of `model.config.model`.
-void load_parameters(CpuMachine& machine, const ModelDirectory& model);
+void load_parameters(Machine& machine, const ModelDirectory& model);
 
 }  // namespace centavo

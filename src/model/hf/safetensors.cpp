@@ -178,28 +178,28 @@ size_t rank_of(DType dtype) {
   return static_cast<size_t>(found - kSpellings.begin());
 }
 
-size_t bytes_of(const TensorSpans& tensor) {
+size_t bytes_of(const TensorParts& tensor) {
   size_t bytes = 0;
-  for (const auto& span : tensor.spans) bytes += span.size();
+  for (const ByteSource& part : tensor.parts) bytes += part.size();
   return bytes;
 }
 
-std::vector<const TensorSpans*> in_file_order(std::span<const TensorSpans> tensors) {
-  std::vector<const TensorSpans*> order;
-  for (const TensorSpans& tensor : tensors) order.push_back(&tensor);
-  std::sort(order.begin(), order.end(), [](const TensorSpans* a, const TensorSpans* b) {
+std::vector<const TensorParts*> in_file_order(std::span<const TensorParts> tensors) {
+  std::vector<const TensorParts*> order;
+  for (const TensorParts& tensor : tensors) order.push_back(&tensor);
+  std::sort(order.begin(), order.end(), [](const TensorParts* a, const TensorParts* b) {
     return std::pair(rank_of(a->dtype), std::string_view(a->name)) <
            std::pair(rank_of(b->dtype), std::string_view(b->name));
   });
   return order;
 }
 
-std::string render_header(const std::vector<const TensorSpans*>& order,
+std::string render_header(const std::vector<const TensorParts*>& order,
                           const std::map<std::string, std::string>& metadata) {
   ordered_json header;
   header[kMetadata] = metadata;
   size_t at = 0;
-  for (const TensorSpans* tensor : order) {
+  for (const TensorParts* tensor : order) {
     const size_t bytes = bytes_of(*tensor);
     CHECK(!header.contains(tensor->name), "tensor {} twice", tensor->name);
     CHECK(byte_count(tensor->dtype, tensor->shape) == static_cast<int64_t>(bytes), "tensor {} of shape {} has {} bytes",
@@ -237,24 +237,22 @@ const TensorView* SafetensorsFile::find(std::string_view name) const {
   return found == index_.end() ? nullptr : &tensors_[found->second];
 }
 
-void write_safetensors(const std::string& path, std::span<const TensorSpans> tensors,
+void write_safetensors(const std::string& path, std::span<const TensorParts> tensors,
                        std::map<std::string, std::string> metadata) {
   metadata.try_emplace("format", "pt");
-  const std::vector<const TensorSpans*> order = in_file_order(tensors);
+  const std::vector<const TensorParts*> order = in_file_order(tensors);
   const std::string header = render_header(order, metadata);
   const uint64_t length = header.size();
-  std::vector<std::string_view> parts = {{reinterpret_cast<const char*>(&length), sizeof length}, header};
-  for (const TensorSpans* tensor : order) {
-    for (const auto& span : tensor->spans) parts.emplace_back(reinterpret_cast<const char*>(span.data()), span.size());
-  }
+  std::vector<ByteSource> parts = {std::as_bytes(std::span(&length, 1)), std::string_view(header)};
+  for (const TensorParts* tensor : order) parts.insert(parts.end(), tensor->parts.begin(), tensor->parts.end());
   write_parts_atomic(path, parts);
 }
 
 void write_safetensors(const std::string& path, std::span<const TensorView> tensors,
                        std::map<std::string, std::string> metadata) {
-  std::vector<TensorSpans> spans;
-  for (const TensorView& tensor : tensors) spans.push_back({tensor.name, tensor.dtype, tensor.shape, {tensor.bytes}});
-  write_safetensors(path, spans, std::move(metadata));
+  std::vector<TensorParts> whole;
+  for (const TensorView& tensor : tensors) whole.push_back({tensor.name, tensor.dtype, tensor.shape, {tensor.bytes}});
+  write_safetensors(path, whole, std::move(metadata));
 }
 
 }  // namespace centavo

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/byte_source.h"
 #include "base/dtype.h"
 #include "base/files.h"
 #include "program/program.h"
@@ -32,12 +33,12 @@ struct TensorView {
   std::span<const std::byte> bytes;
 };
 
-// The same with its bytes in several places: the spans end to end.
-struct TensorSpans {
+// A tensor to be written, its bytes in one place or several: the parts end to end.
+struct TensorParts {
   std::string name;
   DType dtype = DType::f32;
   Shape shape;
-  std::vector<std::span<const std::byte>> spans;
+  std::vector<ByteSource> parts;
 };
 
 class SafetensorsFile {
@@ -59,8 +60,9 @@ class SafetensorsFile {
 // Writes in the reference writer's order (dtype I64 F64 F32 I32 BF16 F8_E4M3 F8_E5M2 U8, then name), the data 8-byte
 // aligned: the same tensors and metadata always give the same bytes. Adds the metadata "format": "pt" when absent,
 // without which other readers refuse. Streams to a new file, syncs it and renames it over `path`. Names must be
-// distinct UTF-8 and bytes must fit shapes (CHECKed). Bytes go from where they are to the file, without a copy.
-void write_safetensors(const std::string& path, std::span<const TensorSpans> tensors,
+// distinct UTF-8 and bytes must fit shapes (CHECKed). Bytes in memory go from where they are to
+// the file, without a copy, others in pieces: no tensor is ever held as a whole.
+void write_safetensors(const std::string& path, std::span<const TensorParts> tensors,
                        std::map<std::string, std::string> metadata);
 void write_safetensors(const std::string& path, std::span<const TensorView> tensors,
                        std::map<std::string, std::string> metadata);

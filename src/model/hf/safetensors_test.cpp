@@ -112,13 +112,13 @@ TEST_F(Safetensors, SameBytesWhateverTheOrderGiven) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_), {}), 1) << "a temporary file is left";
 }
 
-TEST_F(Safetensors, SpansAreTheirBytesEndToEnd) {
+TEST_F(Safetensors, PartsAreTheirBytesEndToEnd) {
   const std::vector<float> values = {1, 2, 3, 4, 5, 6};
   const auto bytes = std::as_bytes(std::span(values));
   const std::vector<TensorView> whole = {{"w", DType::f32, {2, 3}, bytes}};
   write_safetensors(path_, whole, {});
   const std::string expected = read_file(path_);
-  const std::vector<TensorSpans> pieces = {
+  const std::vector<TensorParts> pieces = {
       {"w", DType::f32, {2, 3}, {bytes.first(4), bytes.subspan(4, 0), bytes.subspan(4, 16), bytes.last(4)}}};
   write_safetensors(path_, pieces, {});
   EXPECT_EQ(read_file(path_), expected);

@@ -32,7 +32,8 @@ struct Row {
 
 const std::vector<Row>& kernels() {
   static const std::vector<Row> rows = {
-      {"embedding", embedding_cuda}, {"embedding_grad", embedding_grad_cuda, embedding_grad_cuda_workspace},
+      {"embedding", embedding_cuda},
+      {"embedding_grad", embedding_grad_cuda, embedding_grad_cuda_workspace},
       {"linear", linear_cuda, linear_cuda_workspace},
       {"linear_dx", linear_dx_cuda, linear_dx_cuda_workspace},
       {"linear_dw", linear_dw_cuda, linear_dw_cuda_workspace},
@@ -48,12 +49,15 @@ const std::vector<Row>& kernels() {
       {"swiglu_grad", swiglu_grad_cuda},
       {"lm_head_loss", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
       {"lm_head_loss_grad", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
-      {"sqnorm", sqnorm_cuda},       {"clip", clip_cuda, clip_cuda_workspace},
-      {"adamw", adamw_cuda},         {"amax", amax_cuda},
+      {"sqnorm", sqnorm_cuda},
+      {"clip", clip_cuda, clip_cuda_workspace},
+      {"adamw", adamw_cuda},
+      {"amax", amax_cuda},
       {"add", add_cuda},
       {"cast", cast_cuda},
       {"copy", copy_cuda},
-      {"quantize", quantize_cuda},   {"tree_sum", tree_sum_cuda, tree_sum_cuda_workspace},
+      {"quantize", quantize_cuda},
+      {"tree_sum", tree_sum_cuda, tree_sum_cuda_workspace},
       {"fill", fill_cuda},
       {"advance", advance_cuda},
   };

@@ -1,0 +1,46 @@
+// The machine that is asked for, on the device that is there.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "machine/machine.h"
+#include "program/op_table.h"
+
+namespace centavo {
+
+enum class DeviceKind : uint8_t { cpu, cuda };
+
+std::string_view name_of(DeviceKind device);
+
+// "cpu", "cuda" or "auto": a GPU when this program was built for one and one is there, else the CPU. Throws UserError
+// for "cuda" in a build without CUDA.
+DeviceKind choose_device(std::string_view wanted);
+
+// What programs are planned for on a device. Without a GPU that of the default traits is planned for.
+MachineTraits traits_of(DeviceKind device, int threads, bool deterministic);
+
+// Memory that a machine on the device can have now. Throws DeviceError when there is no GPU.
+int64_t available_bytes(DeviceKind device);
+
+struct MachineOptions {
+  DeviceKind device = DeviceKind::cpu;
+  int64_t threads = 0;         // of the processor; 0: all the process may use
+  bool deterministic = false;  // of GPUs; the CPU always is
+  bool debug = false;          // placed with red zones where the machine has them
+  // The machine on the same device that owns the buffers this program borrows; it must outlive this one.
+  Machine* lender = nullptr;
+  // How collective ops reach the other ranks; null: this rank is alone. It must outlive the machine.
+  Communicator* communicator = nullptr;
+  // CPU: where the arena of home `host` lies, as a file without a name; empty: in ordinary memory.
+  std::string host_directory = {};
+  // GPUs: where the fastest algorithms are remembered; empty: nowhere.
+  std::string tuning_directory = {};
+};
+
+// The program must be verified and placed for the device's traits. Errors are those of CpuMachine and CudaMachine.
+std::unique_ptr<Machine> make_machine(Program program, const OpTable& ops, const MachineOptions& options);
+
+}  // namespace centavo
