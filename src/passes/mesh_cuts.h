@@ -1,64 +1,72 @@
-// A rank's place in a mesh: which part of a cut is its own, and the buffers and ops by which ranks share what is cut.
+// Tensors cut over a mesh of ranks: which part is a rank's own, and what moves when ranks share or sum them.
 //
-// For the pass `shard` (shard.h has the mesh and the cuts). Part `local * nodes + node` of a cut over all ranks is that
-// of the rank `node * local ranks + local`, so that its part over all lies inside its part of the node.
+// Ranks form a mesh, rank = node * local + index in the node. `local` cuts a flat tensor over the ranks of a node,
+// `all` over all of them, by a second cut over the nodes. Cuts are even, and part `index * nodes + node` of a cut over
+// all is a rank's own, so that it lies inside the rank's part of the node.
+//
+// So whole, local, all is a way along the axes of the mesh. A gather goes it backwards, a reduction forwards, one
+// collective an axis: it scatters where the result is cut over that axis, and sums where it is not.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "passes/shard.h"
 #include "program/program.h"
 
 namespace centavo {
+
+enum class Cut : uint8_t { whole, local, all };
+
+struct Mesh {
+  int64_t nodes = 1;
+  int64_t local = 1;  // ranks of a node
+  int64_t ranks() const { return nodes * local; }
+};
 
 // Ranks that differ by multiples of `stride`.
 struct Axis {
   int64_t ranks = 1;
   int64_t stride = 1;
+  Cut cut = Cut::all;  // what a tensor's cut is behind the one over this axis
+};
+
+// The buffers on the way. `node` is where one collective leaves what the next takes; unused where there is only one.
+struct Route {
+  BufferId whole = kNone;
+  BufferId node = kNone;
+  BufferId part = kNone;
 };
 
 class MeshCuts {
  public:
-  // Adds to `program`, which must outlive this.
-  MeshCuts(Program& program, const Mesh& mesh, int64_t rank)
-      : p_(program), mesh_(mesh), rank_(rank), next_id_(program.next_op_id()) {}
+  // Adds buffers to `program`, which must outlive this.
+  MeshCuts(Program& program, const Mesh& mesh, int64_t rank) : p_(program), mesh_(mesh), rank_(rank) {}
 
   // In a mesh of one axis a cut over the node is one over all, or none.
-  Cut plain(Cut cut) const {
-    if (cut != Cut::local) return cut;
-    return mesh_.local == 1 ? Cut::whole : mesh_.nodes == 1 ? Cut::all : Cut::local;
-  }
-
+  Cut plain(Cut cut) const;
   int64_t parts(Cut cut) const { return cut == Cut::whole ? 1 : cut == Cut::local ? mesh_.local : mesh_.ranks(); }
-  int64_t index(Cut cut) const {
-    const int64_t node = rank_ / mesh_.local;
-    const int64_t local = rank_ % mesh_.local;
-    return cut == Cut::whole ? 0 : cut == Cut::local ? local : local * mesh_.nodes + node;
-  }
-  std::optional<Shard> shard_of(Cut cut) const {
-    if (parts(cut) == 1) return std::nullopt;
-    return Shard{cut == Cut::local && mesh_.nodes > 1 ? "local" : "data", index(cut), parts(cut)};
-  }
-  Axis local_axis() const { return {mesh_.local, 1}; }
-  Axis node_axis() const { return {mesh_.nodes, mesh_.local}; }
+  std::optional<Shard> shard_of(Cut cut) const;
+  // The axes from `outer` to the finer `cut`, none of them of one rank.
+  std::vector<Axis> axes(Cut outer, Cut cut) const;
 
-  int32_t next_id() { return next_id_++; }
-  Op collective(const char* kind, BufferId from, BufferId to, const Axis& axis, Stage stage, int32_t layer);
-  // A flat buffer with `elements` elements, otherwise as `like`.
-  BufferId flat(const std::string& name, BufferId like, int64_t elements, BufferKind kind);
-  // This rank's part of a whole flat buffer, as a window into it; `outer` is a cut that `cut` refines.
-  BufferId window(BufferId parent, Cut outer, Cut cut);
-  // Gathers `from`, cut as `cut`, to `to`, cut as `outer`: over the nodes, then inside the node. `between` is where the
-  // first of two gathers goes.
-  std::vector<Op> gathers(BufferId from, Cut cut, BufferId to, Cut outer, BufferId between, Stage stage, int32_t layer);
+  // In place: this rank's part of a flat buffer cut as `outer`, as a window into it.
+  Route windows(BufferId whole, Cut outer, Cut cut);
+  // Between buffers of their own, along the axes to `last`. Adds a buffer `node` where these are two.
+  Route between(BufferId whole, BufferId part, Cut last, const std::string& node);
+
+  // `part`, cut as `cut`, to `whole`, cut as `outer`. Ops without ids.
+  std::vector<Op> gather(const Route& route, Cut outer, Cut cut, Stage stage) const;
+  // Sums `whole` over the axes from `outer` to `last` to `part`, cut as `cut`. Ops without ids.
+  std::vector<Op> reduce(const Route& route, Cut cut, Stage stage, Cut outer = Cut::whole, Cut last = Cut::all) const;
 
  private:
+  int64_t index(Cut cut) const;
+  BufferId window(BufferId parent, Cut outer, Cut cut);
+
   Program& p_;
   Mesh mesh_;
   int64_t rank_;
-  int32_t next_id_;
 };
 
 }  // namespace centavo

@@ -19,9 +19,9 @@
 // micro-batch, into a cut sum; zero3 a gather in the forward, one again in the backward and a reduce-scatter, 3, every
 // micro-batch; hybrid is zero3 inside a node, with sums of cut gradients between nodes.
 //
-// Ranks form a mesh, rank = node * local + index in the node; `local` cuts over the ranks of a node, `all` over all of
-// them. Cuts are even: a unit (passes/units.h) is padded to a multiple of R norm blocks, and rank (node, i) owns part
-// i * nodes + node, so that its part over all lies inside its part of the node.
+// Ranks form a mesh; `local` cuts over the ranks of a node, `all` over all of them (passes/mesh_cuts.h, where gathers
+// and reductions are). Cuts are even: a unit (passes/units.h) is padded to a multiple of R norm blocks. The weights of
+// the unit `vectors` are small and stay whole.
 //
 // The pass works on section `micro`, where each op stands once, and on `update`:
 //   * a cut weight is a flat shard; the unit becomes a buffer that an all_gather fills before the first use in the
@@ -45,17 +45,16 @@
 #include <string>
 #include <vector>
 
+#include "passes/mesh_cuts.h"
 #include "passes/sections.h"
 #include "program/op_table.h"
 #include "program/program.h"
 
 namespace centavo {
 
-enum class Cut : uint8_t { whole, local, all };
-
 struct ShardRule {
   Cut weights = Cut::whole;
-  Cut gradients = Cut::whole;
+  Cut gradients = Cut::whole;  // or as the states
   Cut states = Cut::whole;
   bool operator==(const ShardRule&) const = default;
 };
@@ -64,23 +63,12 @@ struct ShardRule {
 const std::vector<std::string>& shard_rule_names();
 ShardRule shard_rule(const std::string& name);
 
-struct Mesh {
-  int64_t nodes = 1;
-  int64_t local = 1;  // ranks of a node
-  int64_t ranks() const { return nodes * local; }
-};
-
 struct ShardChoice {
   Mesh mesh;
   int64_t rank = 0;
-  ShardRule layers = {};   // units of layers
-  ShardRule outer = {};    // matrices outside the layers: embedding and head
-  ShardRule vectors = {};  // the unit `vectors`: small; its weights are best kept whole
+  ShardRule rule = {};
   GradSum grad_sum = GradSum::chain;
 };
-
-// The rule `row` for all units, the weights of `vectors` kept whole.
-ShardChoice shard_choice(const std::string& row, const Mesh& mesh, int64_t rank, GradSum grad_sum);
 
 // For a program of one micro-batch with units, with or without `update` (evaluation and decoding: weights alone are
 // cut). With one rank nothing changes, except that a tree needs the gaps of gradients filled in every micro-batch.

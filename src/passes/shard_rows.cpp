@@ -41,11 +41,4 @@ ShardRule shard_rule(const std::string& name) {
   return row->rule;
 }
 
-ShardChoice shard_choice(const std::string& row, const Mesh& mesh, int64_t rank, GradSum grad_sum) {
-  ShardChoice choice{.mesh = mesh, .rank = rank, .grad_sum = grad_sum};
-  choice.layers = choice.outer = choice.vectors = shard_rule(row);
-  choice.vectors.weights = Cut::whole;
-  return choice;
-}
-
 }  // namespace centavo

@@ -97,14 +97,7 @@ void lay_out_gradients(Program& program, const Group& group) {
 void fill_gaps(Program& program, const std::string& unit) {
   const BufferId gradient = program.find(unit + ".grad");
   if (gradient == kNone) return;
-  for (const Gap& gap : gaps_of(program, program.find(unit), program.buffer(gradient).elements())) {
-    const Buffer& flat = program.buffer(gradient);
-    const BufferId window = program.add({.name = fmt::format("{}.gap.{}", flat.name, gap.begin),
-                                         .dtype = flat.dtype,
-                                         .shape = {gap.end - gap.begin},
-                                         .kind = flat.kind,
-                                         .view = View{gradient, gap.begin}});
-    Op op = fill_op(window, 0);
+  for (Op& op : gap_fills(program, program.find(unit), gradient)) {
     op.id = op.logical = program.next_op_id();
     op.stage = Stage::update;
     program.sections.front().ops.push_back(std::move(op));
@@ -158,6 +151,20 @@ std::vector<Gap> gaps_of(const Program& program, BufferId unit, int64_t elements
   }
   if (elements > end) gaps.push_back({end, elements});
   return gaps;
+}
+
+std::vector<Op> gap_fills(Program& program, BufferId unit, BufferId gradient) {
+  std::vector<Op> fills;
+  const Buffer flat = program.buffer(gradient);
+  for (const Gap& gap : gaps_of(program, unit, flat.elements())) {
+    const std::string name = fmt::format("{}.gap.{}", flat.name, gap.begin);
+    BufferId window = program.find(name);
+    if (window == kNone) window = program.add({.name = name, .dtype = flat.dtype, .kind = flat.kind});
+    program.buffer(window).shape = {gap.end - gap.begin};
+    program.buffer(window).view = View{gradient, gap.begin};
+    fills.push_back(fill_op(window, 0));
+  }
+  return fills;
 }
 
 }  // namespace centavo

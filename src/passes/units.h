@@ -39,4 +39,8 @@ struct Gap {
 };
 std::vector<Gap> gaps_of(const Program& program, BufferId unit, int64_t elements);
 
+// Ops, without ids and stages, that set the gaps of a gradient of the unit to zero. Adds or moves the windows that they
+// write.
+std::vector<Op> gap_fills(Program& program, BufferId unit, BufferId gradient);
+
 }  // namespace centavo

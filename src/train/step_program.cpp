@@ -49,7 +49,7 @@ Program forward_of(const Request& r) {
 OptimizerSettings optimizer_of(const RunConfig& c) { return {c.beta1, c.beta2, c.eps, c.weight_decay, c.clip_norm}; }
 
 ShardChoice cuts_of(const Request& r) {
-  return shard_choice(r.config.shard, r.worker.mesh, r.worker.rank, grad_sum_of(r.config));
+  return {r.worker.mesh, r.worker.rank, shard_rule(r.config.shard), grad_sum_of(r.config)};
 }
 
 Program sections_of(Program p, const Request& r) {
@@ -83,7 +83,7 @@ Program placed_for(const Inference& inference, const OpTable& ops, Program progr
   program = precision(std::move(program), ops, precision_policy(inference.precision));
   if (inference.in_units) {
     const Worker& worker = inference.worker;
-    program = shard(std::move(program), ops, shard_choice(inference.shard, worker.mesh, worker.rank, GradSum::chain));
+    program = shard(std::move(program), ops, {worker.mesh, worker.rank, shard_rule(inference.shard), GradSum::chain});
     program = schedule(std::move(program), ops);
   }
   program = add_cpu_workspaces(std::move(program), ops, {inference.worker.threads});
