@@ -64,6 +64,14 @@ __global__ void round_quads(const float* sums, int64_t count, bool adds, T* to) 
 
 bool rounds_apart(const ProductSpec& spec) { return spec.a == DType::f32 && spec.c == DType::bf16; }
 
+// cuBLASLt wants its workspace at a multiple of this, which is more than buffers are aligned to.
+constexpr int64_t kWorkspaceAlignment = 256;
+
+void* aligned_workspace(void* workspace) {
+  const auto address = reinterpret_cast<uintptr_t>(workspace);
+  return reinterpret_cast<void*>((address + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment);
+}
+
 int64_t library_bytes(const CudaTraits& traits) { return int64_t{traits.architecture >= 90 ? 32 : 8} << 20; }
 
 void check_types(const ProductSpec& spec) {
@@ -103,7 +111,7 @@ std::string CudaProduct::Case::key() const {
 
 int64_t CudaProduct::workspace_bytes(const ProductSpec& spec, const CudaTraits& traits) {
   check_types(spec);
-  return library_bytes(traits) + (rounds_apart(spec) ? align_up(spec.m * spec.n * size_of(DType::f32)) : 0);
+  return library_bytes(traits) + kWorkspaceAlignment + (rounds_apart(spec) ? align_up(spec.m * spec.n * size_of(DType::f32)) : 0);
 }
 
 CudaProduct::CudaProduct(const ProductSpec& spec, const CudaProductLayout& layout, const CudaTraits& traits)
@@ -131,6 +139,7 @@ CudaProduct::CudaProduct(const ProductSpec& spec, const CudaProductLayout& layou
 
 void CudaProduct::run(const CudaProductOperands& operands, void* workspace, CUstream_st* stream) const {
   CudaProductOperands own = operands;
+  workspace = aligned_workspace(workspace);
   if (rounds_) own.c = static_cast<char*>(workspace) + case_.workspace_bytes;
   if (lays_bias_) enqueue_bias(case_, bind_, operands, stream);
   cublas_check(enqueue(cublas_, case_, algorithm_, own, workspace, stream), "enqueuing a matrix product");
