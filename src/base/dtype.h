@@ -34,17 +34,17 @@ struct bf16 {
 
   bf16() = default;
   // Round to nearest, ties to even; NaN stays NaN.
-  explicit bf16(float value) {
+  constexpr explicit bf16(float value) {
     const uint32_t u = std::bit_cast<uint32_t>(value);
     const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);
   }
-  explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
 
 // The larger of the two bf16 neighbours with probability equal to the distance from the smaller:
 // E[result] = value. `random` is 16 uniform bits. Infinity and NaN are rounded to nearest.
-inline bf16 stochastic_round(float value, uint32_t random) {
+constexpr bf16 stochastic_round(float value, uint32_t random) {
   const uint32_t u = std::bit_cast<uint32_t>(value);
   const bool is_finite = (u & 0x7f800000u) != 0x7f800000u;
   bf16 result = bf16(value);

@@ -12,12 +12,6 @@
 namespace centavo {
 namespace {
 
-constexpr uint64_t kMultiplier0 = 0xD2511F53u;
-constexpr uint64_t kMultiplier1 = 0xCD9E8D57u;
-constexpr uint32_t kWeyl0 = 0x9E3779B9u;
-constexpr uint32_t kWeyl1 = 0xBB67AE85u;
-constexpr int kRounds = 10;
-
 #if defined(__AVX512F__)
 
 constexpr int64_t kLanes = 8;
@@ -32,6 +26,7 @@ inline Word multiply_low_halves(Word a, uint64_t b) {
 }
 
 inline void philox_lanes(const RandomStream& stream, uint64_t first, Word* c) {
+  using P = PhiloxConstants;
   c[0] = Word{0, 1, 2, 3, 4, 5, 6, 7} + first;
   c[1] = c[0] >> 32;
   c[2] = Word{} + stream.stream;
@@ -39,15 +34,15 @@ inline void philox_lanes(const RandomStream& stream, uint64_t first, Word* c) {
   uint32_t k0 = static_cast<uint32_t>(stream.key);
   uint32_t k1 = static_cast<uint32_t>(stream.key >> 32);
 #pragma GCC unroll 10
-  for (int round = 0; round < kRounds; ++round) {
-    const Word p0 = multiply_low_halves(c[0], kMultiplier0);
-    const Word p1 = multiply_low_halves(c[2], kMultiplier1);
+  for (int round = 0; round < P::kRounds; ++round) {
+    const Word p0 = multiply_low_halves(c[0], P::kMultiplier0);
+    const Word p1 = multiply_low_halves(c[2], P::kMultiplier1);
     c[0] = (p1 >> 32) ^ c[1] ^ uint64_t { k0 };
     c[1] = p1;
     c[2] = (p0 >> 32) ^ c[3] ^ uint64_t { k1 };
     c[3] = p0;
-    k0 += kWeyl0;
-    k1 += kWeyl1;
+    k0 += P::kWeyl0;
+    k1 += P::kWeyl1;
   }
 }
 
@@ -75,24 +70,6 @@ int64_t draw16_lanes(const RandomStream&, uint64_t, int64_t, const Draws16&) { r
 
 }  // namespace
 
-std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
-  std::array<uint32_t, 4> c = {static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
-                               static_cast<uint32_t>(counter_high), static_cast<uint32_t>(counter_high >> 32)};
-  uint32_t k0 = static_cast<uint32_t>(key);
-  uint32_t k1 = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < kRounds; ++round) {
-    const uint64_t p0 = kMultiplier0 * c[0];
-    const uint64_t p1 = kMultiplier1 * c[2];
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1),
-         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
-    k0 += kWeyl0;
-    k1 += kWeyl1;
-  }
-  return c;
-}
-
-uint32_t RandomStream::bits(uint64_t element) const { return philox(key, element, stream)[0]; }
-
 void draw16(const RandomStream& stream, uint64_t first, int64_t count, const Draws16& draws) {
   for (int64_t i = draw16_lanes(stream, first, count, draws); i < count; ++i) {
     const auto words = philox(stream.key, first + static_cast<uint64_t>(i), stream.stream);
@@ -113,11 +90,6 @@ double RandomStream::normal(uint64_t element) const {
   const double u1 = (static_cast<double>(r[0]) + 1.0) * 0x1p-32;  // (0, 1]
   const double u2 = static_cast<double>(r[1]) * 0x1p-32;
   return std::sqrt(-2.0 * std::log(u1)) * std::cos(2.0 * std::numbers::pi * u2);
-}
-
-RandomStream random_stream(uint64_t seed, uint64_t step, uint32_t micro_batch, uint32_t logical_id) {
-  const auto mixed = philox(seed, step, (static_cast<uint64_t>(micro_batch) << 32) | logical_id);
-  return {seed, (static_cast<uint64_t>(mixed[1]) << 32) | mixed[0]};
 }
 
 uint64_t stream_of(const char* text, size_t length) {

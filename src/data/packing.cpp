@@ -36,6 +36,8 @@ class WindowPacker {
     }
   }
 
+  void count_through() { count_from(0, static_cast<int64_t>(positions_.size())); }
+
   // Calls begin(t) for each document's first token.
   template <class F>
   void write_positions(const F& begin) {
@@ -76,17 +78,25 @@ DocumentBorder document_border(const Tokenizer& tokenizer) {
   return tokenizer.end_of_text() ? DocumentBorder::predicted : DocumentBorder::masked;
 }
 
-void pack(std::span<const Window> windows, int64_t seq_len, DocumentBorder border, TokenBatch& batch) {
+void pack(std::span<const Window> windows, int64_t seq_len, DocumentBorder border, TokenBatch& batch,
+          Documents documents) {
   const size_t total = windows.size() * static_cast<size_t>(seq_len);
   for (std::vector<int32_t>* values : {&batch.tokens, &batch.targets, &batch.positions}) values->resize(total);
-  batch.cu_seqlens.assign(total + 1, static_cast<int32_t>(total));
-  size_t documents = 0;
+  const bool joined = documents == Documents::joined;
+  batch.cu_seqlens.assign((joined ? windows.size() : total) + 1, static_cast<int32_t>(total));
+  size_t begun = 0;
   for (size_t w = 0; w < windows.size(); ++w) {
     const int64_t row = static_cast<int64_t>(w) * seq_len;
     WindowPacker packer(windows[w], seq_len, row, batch);
     packer.write_tokens();
     packer.write_targets(border);
-    packer.write_positions([&](int64_t t) { batch.cu_seqlens[documents++] = static_cast<int32_t>(row + t); });
+    const auto begin = [&](int64_t t) { batch.cu_seqlens[begun++] = static_cast<int32_t>(row + t); };
+    if (joined) {
+      packer.count_through();
+      begin(0);
+    } else {
+      packer.write_positions(begin);
+    }
   }
 }
 

@@ -10,6 +10,9 @@
 //                  not one starts there; so does the padding behind a window that ends early. Entries left over repeat
 //                  B L, which makes their documents empty. Size for any window: no more documents than tokens
 //
+// Joined documents are one to attention: positions count through the window, and cu_seqlens [B + 1] is where windows
+// begin.
+//
 // Source: Krell et al., "Efficient sequence packing without cross-contamination", 2021.
 #pragma once
 
@@ -26,12 +29,16 @@ namespace centavo {
 enum class DocumentBorder : uint8_t { predicted, masked };
 DocumentBorder document_border(const Tokenizer& tokenizer);
 
+// May a token see what stands before its document in the window?
+enum class Documents : uint8_t { apart, joined };
+
 struct TokenBatch {
   std::vector<int32_t> tokens, targets, positions, cu_seqlens;
 };
 
 // A window without tokens is all padding. No window has more than seq_len + 1 tokens. Allocates only when `batch` has
 // another size.
-void pack(std::span<const Window> windows, int64_t seq_len, DocumentBorder border, TokenBatch& batch);
+void pack(std::span<const Window> windows, int64_t seq_len, DocumentBorder border, TokenBatch& batch,
+          Documents documents = Documents::apart);
 
 }  // namespace centavo

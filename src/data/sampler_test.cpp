@@ -178,6 +178,15 @@ TEST(Packing, PaddingIsADocumentOfItsOwn) {
   EXPECT_EQ(batch.cu_seqlens, (Tokens{0, 2, 3, 4, 8, 8, 8, 8, 8}));
 }
 
+TEST(Packing, JoinedDocuments) {
+  TokenBatch batch;
+  pack(std::vector<Window>{{{7, 8, 9}, {0, 2}, 0}, {}}, 4, DocumentBorder::masked, batch, Documents::joined);
+  EXPECT_EQ(batch.tokens, (Tokens{7, 8, 9, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(batch.targets, (Tokens{8, -1, -1, -1, -1, -1, -1, -1}));
+  EXPECT_EQ(batch.positions, (Tokens{0, 1, 2, 3, 0, 1, 2, 3}));
+  EXPECT_EQ(batch.cu_seqlens, (Tokens{0, 4, 8}));
+}
+
 TEST(Packing, EveryTokenADocument) {
   TokenBatch batch;
   pack(std::vector<Window>{{{5, 5, 5, 5}, {0, 1, 2, 3}, 0}}, 3, DocumentBorder::masked, batch);

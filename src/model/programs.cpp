@@ -17,7 +17,7 @@ Batch declare_batch(Builder& b, const BatchShape& shape, BufferId counter) {
   };
   Batch batch;
   batch.inputs = {in("tokens", shape.tokens()), in("positions", shape.tokens()),
-                  in("cu_seqlens", shape.documents() + 1), shape.seq_len};
+                  in("cu_seqlens", shape.documents() + 1), shape.seq_len, shape.uniform};
   batch.targets = in("targets", shape.tokens());
   return batch;
 }

@@ -11,6 +11,7 @@ struct BatchShape {
   int64_t sequences = 1;  // B, of one micro-batch
   int64_t seq_len = 1;    // T
   int64_t max_docs = 0;   // documents a micro-batch may hold; 0: `sequences`
+  bool uniform = false;   // each sequence is one document
   int64_t slots = 1;      // micro-batches the token rings hold
 
   int64_t tokens() const { return sequences * seq_len; }

@@ -52,7 +52,7 @@ class Decoder {
 
     const BufferId qkv = project("qkv", h, (heads + 2 * kv_heads) * c_.head_dim, c_.attention_bias);
     const BufferId turned = rope(b_, prefix_ + "rope", qkv, angles, heads, kv_heads);
-    const AttentionShape shape = {heads, kv_heads, c_.sliding_window, in.max_seqlen};
+    const AttentionShape shape = {heads, kv_heads, c_.sliding_window, in.max_seqlen, in.uniform};
     const BufferId y = attention(b_, prefix_ + "attention", turned, in.cu_seqlens, shape, cache);
     return project("o", y, c_.hidden_size, c_.attention_bias);
   }

@@ -19,6 +19,7 @@ struct TokenInputs {
   BufferId positions = kNone;   // [N] i32, restarting in each document
   BufferId cu_seqlens = kNone;  // [max_docs + 1] i32
   int64_t max_seqlen = 0;       // tokens of the longest document; 0: unknown
+  bool uniform = false;         // all documents are max_seqlen long and leave no padding
 };
 
 // Low-rank adapters: every projection W becomes W + alpha/rank * B A, with W frozen. Source: Hu et al., "LoRA", 2021.

@@ -39,6 +39,8 @@
 // Recomputation in Large Transformer Models", 2022 (selective recomputation).
 #pragma once
 
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,28 +68,32 @@ RecomputeChoice recompute_choice(const std::string& name);
 // The program must have a section `micro`; what counts as backward is every op of another stage than forward.
 Program recompute(Program program, const OpTable& ops, const RecomputeChoice& choice);
 
+// How an op is replayed, in the order of what it gives back.
+enum class ReplayForm : uint8_t { none, shortened, whole };
+
+// One more tensor that need not be kept.
 struct RecomputeStep {
-  std::string tensor;       // layers.3.gate_up
-  std::string kind;         // layers.*.gate_up
-  int64_t bytes_saved = 0;  // across the border, of all tensors this step drops
-  double us = 0;            // of the replays it adds, each micro-batch
+  BufferId tensor = kNone;
+  int32_t layer = -1;                         // that makes it and gives it back
+  std::map<size_t, ReplayForm> replays = {};  // ops of `micro` by index, with the form that they get
+  std::vector<BufferId> dropped = {};         // `tensor`, and what comes back with it
+  int64_t bytes = 0;                          // of these, across the border
+  double us = 0;                              // of the replays it adds, each micro-batch
 };
 
-// The steps of mode `steps` in their order, best first; ties: lower layer first.
+// All steps of mode `steps` in their order, best first; ties: lower layer first.
 std::vector<RecomputeStep> recompute_ladder(const Program& program, const OpTable& ops, const MachineRates& rates = {});
 
-// What a choice does to a program that was not yet recomputed: a row for each kind of tensor the backward reads.
-struct RecomputeRow {
-  std::string kind;
-  int64_t kept = 0;      // tensors of this kind
-  int64_t replayed = 0;  // tensors of this kind
-  int64_t bytes_kept = 0;
-  int64_t bytes_saved = 0;
-  double us = 0;    // of the replays that were added for tensors of this kind; dropped along with another: 0
-  std::string why;  // of the last tensor of this kind
+// What a choice does to a program that was not yet recomputed.
+struct RecomputePlan {
+  struct Kept {
+    BufferId tensor = kNone;
+    int32_t layer = -1;
+    std::optional<RecomputeStep> instead;  // the step that would drop it; none when its layer cannot give it back
+  };
+  std::vector<RecomputeStep> steps;
+  std::vector<Kept> kept;  // what still lives across the border
 };
-std::vector<RecomputeRow> recompute_report(const Program& program, const OpTable& ops, const RecomputeChoice& choice);
-// The same, a line each.
-std::string recompute_table(const std::vector<RecomputeRow>& rows);
+RecomputePlan recompute_plan(const Program& program, const OpTable& ops, const RecomputeChoice& choice);
 
 }  // namespace centavo

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <map>
 #include <set>
 
+#include "passes/recompute_report.h"
 #include "program/lifetime.h"
 #include "program/verify.h"
 #include "tests/support/recompute_setting.h"
@@ -80,12 +80,12 @@ TEST(RecomputeMemory, TheLadderMeetsEveryBudget) {
     verify(p, test_ops());
     bytes.push_back(activation_bytes(p));
     if (n == 0) continue;
-    const std::string layer = ladder[n - 1].tensor.substr(0, std::strlen("layers.11."));
-    const bool at_the_border = layer != "layers.11." && !ladder[n - 1].tensor.ends_with("mlp_norm.sum");
+    const std::string& tensor = plain.buffer(ladder[n - 1].tensor).name;
+    const bool at_the_border = ladder[n - 1].layer != 11 && !tensor.ends_with("mlp_norm.sum");
     if (at_the_border) {
-      EXPECT_LT(bytes[n], bytes[n - 1]) << n << ": " << ladder[n - 1].tensor;
+      EXPECT_LT(bytes[n], bytes[n - 1]) << n << ": " << tensor;
     }
-    EXPECT_LE(bytes[n], bytes[n - 1] + bytes[0] / 100) << n << ": " << ladder[n - 1].tensor;
+    EXPECT_LE(bytes[n], bytes[n - 1] + bytes[0] / 100) << n << ": " << tensor;
   }
   const auto [least, most] = std::ranges::minmax(bytes);
   EXPECT_EQ(most, bytes[0]);
@@ -108,14 +108,17 @@ TEST(RecomputeMemory, TheLadderIsSortedByWhatAStepGains) {
   const Program plain = before_recompute(llama(4));
   const auto ladder = recompute_ladder(plain, test_ops());
   ASSERT_EQ(ladder.size(), 4U * 7U);
-  std::map<std::string, std::vector<std::string>> by_kind;
-  for (const RecomputeStep& step : ladder) by_kind[step.kind].push_back(step.tensor);
-  EXPECT_EQ(by_kind.size(), 7U);
-  for (const auto& [kind, tensors] : by_kind) EXPECT_TRUE(std::ranges::is_sorted(tensors)) << kind;
-  const double first = static_cast<double>(ladder[0].bytes_saved) / ladder[0].us;
+  const auto kind_of = [&](const RecomputeStep& step) {
+    return plain.buffer(step.tensor).name.substr(std::string("layers.0.").size());
+  };
+  std::map<std::string, std::vector<int32_t>> layers;
+  for (const RecomputeStep& step : ladder) layers[kind_of(step)].push_back(step.layer);
+  EXPECT_EQ(layers.size(), 7U);
+  for (const auto& [kind, of_kind] : layers) EXPECT_TRUE(std::ranges::is_sorted(of_kind)) << kind;
+  const double first = static_cast<double>(ladder[0].bytes) / ladder[0].us;
   for (size_t i = 1; i < 4; ++i) {
-    EXPECT_EQ(static_cast<double>(ladder[i].bytes_saved) / ladder[i].us, first);
-    EXPECT_EQ(ladder[i].kind, ladder[0].kind);
+    EXPECT_EQ(static_cast<double>(ladder[i].bytes) / ladder[i].us, first);
+    EXPECT_EQ(kind_of(ladder[i]), kind_of(ladder[0]));
   }
   // The longest ladder and `full` drop the same.
   const auto kept = [&](const RecomputeChoice& choice) {
@@ -156,7 +159,7 @@ TEST(RecomputeMemory, TheReportCountsWhatTheLadderSaves) {
     us += row.us;
   }
   for (const RecomputeStep& step : ladder) {
-    saved -= step.bytes_saved;
+    saved -= step.bytes;
     us -= step.us;
   }
   EXPECT_EQ(saved, 0);

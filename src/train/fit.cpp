@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "passes/place.h"
+#include "passes/recompute_report.h"
 #include "train/units.h"
 
 namespace centavo {

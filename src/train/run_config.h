@@ -34,6 +34,7 @@ struct RunConfig {
   int64_t grad_accum_steps = 1;
   int64_t max_steps = 0;
   int64_t loss_chunk = 1024;
+  std::string documents = "apart";
 
   std::string memory;  // budget of the training step on each rank, such as "2GiB"; empty: none
   std::string recompute = "none";

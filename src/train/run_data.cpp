@@ -103,7 +103,7 @@ std::vector<std::string> look_at_run_data(const RunConfig& config) {
     return lines;
   }
   const Corpus corpus = open_corpus(config.data);
-  const TokenFeed feed(corpus, config.micro_batch, config.seq_len, static_cast<uint64_t>(config.seed));
+  const TokenFeed feed(corpus, config);
   std::vector<std::string> lines = {"data       " + data_line(corpus)};
   append(lines, look_at_tokenizer(config, corpus.tokenizer, config.data));
   return lines;

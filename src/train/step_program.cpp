@@ -17,9 +17,11 @@
 namespace centavo {
 namespace {
 
-// Every token may begin a document.
+// Every token may begin a document, or only a sequence does.
 BatchShape packed_batch(const RunConfig& c, int64_t slots) {
-  return {.sequences = c.micro_batch, .seq_len = c.seq_len, .max_docs = c.micro_batch * c.seq_len, .slots = slots};
+  const bool joined = c.documents == "joined";
+  const int64_t most = joined ? c.micro_batch : c.micro_batch * c.seq_len;
+  return {.sequences = c.micro_batch, .seq_len = c.seq_len, .max_docs = most, .uniform = joined, .slots = slots};
 }
 
 GradSum grad_sum_of(const RunConfig& c) { return c.grad_sum == "tree" ? GradSum::tree : GradSum::chain; }

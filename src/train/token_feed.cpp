@@ -2,13 +2,18 @@
 
 namespace centavo {
 
-TokenFeed::TokenFeed(const Corpus& corpus, int64_t sequences, int64_t seq_len, uint64_t seed)
+TokenFeed::TokenFeed(const Corpus& corpus, int64_t sequences, int64_t seq_len, uint64_t seed, Documents documents)
     : corpus_(corpus),
       seq_len_(seq_len),
+      documents_(documents),
       training_(corpus.train, seq_len, seed),
       windows_(static_cast<size_t>(sequences)) {
   if (corpus.validation.size() > 1) validation_.emplace(corpus.validation, seq_len);
 }
+
+TokenFeed::TokenFeed(const Corpus& corpus, const RunConfig& config)
+    : TokenFeed(corpus, config.micro_batch, config.seq_len, static_cast<uint64_t>(config.seed),
+                config.documents == "joined" ? Documents::joined : Documents::apart) {}
 
 void TokenFeed::training(Machine& machine, int64_t index, int64_t slot) {
   const auto sequences = static_cast<int64_t>(windows_.size());
@@ -46,7 +51,7 @@ int64_t TokenFeed::bytes_of_targets() const {
 }
 
 void TokenFeed::upload(Machine& machine, int64_t slot) {
-  pack(windows_, seq_len_, document_border(corpus_.tokenizer), batch_);
+  pack(windows_, seq_len_, document_border(corpus_.tokenizer), batch_, documents_);
   const auto write = [&](const char* name, const std::vector<int32_t>& values) {
     machine.write(name, std::as_bytes(std::span(values)), slot);
   };

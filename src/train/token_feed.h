@@ -7,13 +7,17 @@
 #include "data/corpus.h"
 #include "data/packing.h"
 #include "machine/machine.h"
+#include "train/run_config.h"
 
 namespace centavo {
 
 class TokenFeed {
  public:
   // The corpus must outlive this object.
-  TokenFeed(const Corpus& corpus, int64_t sequences, int64_t seq_len, uint64_t seed);
+  TokenFeed(const Corpus& corpus, int64_t sequences, int64_t seq_len, uint64_t seed,
+            Documents documents = Documents::apart);
+  // As the configuration says.
+  TokenFeed(const Corpus& corpus, const RunConfig& config);
 
   // Micro-batch `index`, counted from the run's start: samples index * sequences and on.
   void training(Machine& machine, int64_t index, int64_t slot);
@@ -32,6 +36,7 @@ class TokenFeed {
 
   const Corpus& corpus_;
   int64_t seq_len_;
+  Documents documents_;
   TrainingSampler training_;
   std::optional<ValidationWindows> validation_;
   std::vector<Window> windows_;  // of one micro-batch

@@ -94,7 +94,7 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
   open_data();
   require_sample_prompt(config_, corpus_->tokenizer);  // refused now, not after the training
   compare_beginnings();
-  feed_.emplace(*corpus_, config_.micro_batch, config_.seq_len, static_cast<uint64_t>(config_.seed));
+  feed_.emplace(*corpus_, config_);
   machine_ = make_machine(program_, ops_, machine_options());
   if (config_.validation_every > 0) {
     MachineOptions borrowing = machine_options();

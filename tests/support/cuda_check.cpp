@@ -66,12 +66,15 @@ Tensors rounded_to(const Program& program, Tensors inputs) {
 bool gpu_present() { return gpu_count() > 0; }
 
 Tensors run_step_cuda(Program program, const Tensors& inputs, const CudaRun& how) {
-  program = add_cuda_workspaces(std::move(program), ops(), open_gpu(0).traits);
+  CudaTraits traits = open_gpu(0).traits;
+  traits.deterministic = how.deterministic;
+  program = add_cuda_workspaces(std::move(program), ops(), traits);
   program = place(std::move(program), {.red_zone_bytes = 0, .borrow = {}, .share_addresses = false});
   verify(program, ops());
   CudaMachine::Options options;
   options.deterministic = how.deterministic;
   options.debug = !how.replayed;
+  options.tuning_directory = how.tuning_directory;
   CudaMachine machine(std::move(program), ops(), options);
   const int runs = how.replayed ? 2 : 1;  // the first is launched, the second captured and replayed
   for (int run = 0; run < runs; ++run) {

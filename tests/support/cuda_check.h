@@ -19,6 +19,8 @@ bool gpu_present();
 struct CudaRun {
   bool deterministic = false;
   bool replayed = false;  // captured and replayed twice in all, the second run's results; else launched op by op
+  // Where the algorithms of large products are remembered; empty: each run times them anew, and may choose others.
+  std::string tuning_directory = {};
 };
 
 // As run_step of op_check.h, on the GPU.

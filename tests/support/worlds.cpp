@@ -68,7 +68,7 @@ void run_rank(const RunConfig& config, const Corpus& corpus, const Mesh& mesh, i
   if (machine->program().find("seed") != kNone) {
     machine->write("seed", std::as_bytes(std::span<const int64_t>(&config.seed, 1)));
   }
-  TokenFeed feed(corpus, config.micro_batch, config.seq_len, static_cast<uint64_t>(config.seed));
+  TokenFeed feed(corpus, config);
   std::vector<std::vector<float>> metrics;
   for (int64_t step = 0; step < steps; ++step) {
     fill_step(*machine, feed, config, world, step);

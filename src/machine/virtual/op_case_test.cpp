@@ -22,7 +22,7 @@ buffer lse f32[1, 6] activation
 section only
   %1 y = linear(x, w) scale=1.0
   %2 +y = linear(x, w) scale=1.0
-  %3 a, lse = attention(qkv, cu_seqlens) heads=1 kv_heads=1 max_seqlen=3 window=0
+  %3 a, lse = attention(qkv, cu_seqlens) heads=1 kv_heads=1 max_seqlen=3 uniform=0 window=0
 step only
 )";
 

@@ -23,5 +23,6 @@ BufferId add(Builder& b, const std::string& name, BufferId a, BufferId c);
 OpDef add_def();
 
 CpuKernel add_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel add_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

@@ -15,5 +15,6 @@ void advance(Builder& b, BufferId counter);
 OpDef advance_def();
 
 CpuKernel advance_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel advance_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

@@ -25,6 +25,14 @@ enum In : size_t { kQkv, kCuSeqlens, kKCache, kVCache, kPosition };
 enum Out : size_t { kY, kLse, kKCacheOut, kVCacheOut };
 enum GradIn : size_t { kDy, kGradQkv, kGradY, kGradLse, kGradCuSeqlens };
 
+void expect_uniform(const OpView& v, int64_t tokens, int64_t documents) {
+  const int64_t uniform = v.whole("uniform");
+  const int64_t length = v.whole("max_seqlen");
+  expect(uniform == 0 || uniform == 1, "uniform must be 0 or 1, it is {}", uniform);
+  const bool fits = length > 0 && tokens % length == 0 && tokens / length == documents;
+  expect(uniform == 0 || fits, "uniform: {} documents of {} tokens are not {} tokens", documents, length, tokens);
+}
+
 void expect_heads(const OpView& v, size_t qkv, size_t cu_seqlens) {
   const int64_t heads = v.whole("heads");
   const int64_t kv_heads = v.whole("kv_heads");
@@ -39,6 +47,7 @@ void expect_heads(const OpView& v, size_t qkv, size_t cu_seqlens) {
   expect(x[1] / parts <= kMaxHeadSize, "heads of size {} are larger than {}", x[1] / parts, kMaxHeadSize);
   const Shape& cu = v.in(cu_seqlens);
   expect(cu.size() == 1 && cu[0] >= 2, "cu_seqlens must be [max_docs + 1], not {}", to_string(cu));
+  expect_uniform(v, x[0], cu[0] - 1);
 }
 
 void expect_cache(const OpView& v, const AttentionSizes& sizes) {
@@ -129,6 +138,7 @@ std::vector<AttributeSpec> attributes() {
   return {{"heads", AttributeSpec::whole},
           {"kv_heads", AttributeSpec::whole},
           {"max_seqlen", AttributeSpec::whole},
+          {"uniform", AttributeSpec::whole},
           {"window", AttributeSpec::whole}};
 }
 
@@ -141,6 +151,7 @@ BufferId attention(Builder& b, const std::string& name, BufferId qkv, BufferId c
                 {{"heads", shape.heads},
                  {"kv_heads", shape.kv_heads},
                  {"max_seqlen", shape.max_seqlen},
+                 {"uniform", int64_t{shape.uniform}},
                  {"window", shape.window}})[kY];
 }
 

@@ -11,6 +11,10 @@
 // Tokens of no document are padding: y = 0, lse = 0, dqkv = 0. The values are data, so they are made safe, never
 // trusted: each boundary is clamped to [boundary before it, N].
 //
+// max_seqlen: the builder's promise that no document is longer; on CUDA the tokens past it are padding. uniform = 1:
+// the promise that there are N / max_seqlen documents, one behind the other, each max_seqlen long; on CUDA cu_seqlens
+// is then not read.
+//
 // Cache: k_cache, v_cache [max_docs, max_len, K D] T and position i32 [max_docs] come together. The new tokens of
 // document d stand at positions position[d], position[d] + 1, ...; their keys and values are written to those rows of
 // the cache and the queries attend to the cache. Both caches are updated in place: the outputs are the input buffers,
@@ -28,7 +32,8 @@
 // Aliasing: only the caches, as said.
 //
 // Deterministic: a tile of queries (backward: of keys) belongs to one thread and its sums run in a fixed order; tiles
-// of keys add to dq in their order. The number of threads changes no bit.
+// of keys add to dq in their order. The number of threads changes no bit. On CUDA the backward repeats to the bit only
+// where CudaTraits::deterministic asks for it.
 //
 // Error, with u the roundoff of T's accumulator, n the keys seen and e = (D + 4) u max sum_d |q_d k_d| / sqrt(D) the
 // error of a score: |y - exact| <= (2 e + (n + 8) u) max |v| plus one rounding to T; |lse - exact| <= e + (n + 8) u.
@@ -50,7 +55,8 @@ struct AttentionShape {
   int64_t heads = 1;
   int64_t kv_heads = 1;
   int64_t window = 0;      // tokens a token sees, itself included; 0: all before it
-  int64_t max_seqlen = 0;  // tokens of the longest document, for the cost rule; 0: N / max_docs
+  int64_t max_seqlen = 0;  // tokens of the longest document; 0: unknown, N / max_docs for the cost rule
+  bool uniform = false;    // all documents are max_seqlen long and leave no padding
 };
 
 struct AttentionCache {
@@ -64,13 +70,22 @@ BufferId attention(Builder& b, const std::string& name, BufferId qkv, BufferId c
                    const AttentionCache& cache = {});
 
 //   y, lse, k_cache?, v_cache? = attention(qkv, cu_seqlens, k_cache?, v_cache?, position?) heads kv_heads max_seqlen
-//   window
+//   uniform window
 OpDef attention_def();
-//   dqkv = attention_grad(dy, qkv, y, lse, cu_seqlens) heads kv_heads max_seqlen window
+//   dqkv = attention_grad(dy, qkv, y, lse, cu_seqlens) heads kv_heads max_seqlen uniform window
 OpDef attention_grad_def();
 
 CpuKernel attention_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel attention_grad_cpu(const OpView& view, const CpuTraits& traits);
 int64_t attention_grad_cpu_workspace(const OpView& view, const CpuTraits& traits);
+
+// cuDNN where it does the case (attention_cudnn.h), else the own kernels (attention_cuda.h).
+CudaKernel attention_cuda(const OpView& view, const CudaTraits& traits);
+CudaKernel attention_grad_cuda(const OpView& view, const CudaTraits& traits);
+int64_t attention_cuda_workspace(const OpView& view, const CudaTraits& traits);
+int64_t attention_grad_cuda_workspace(const OpView& view, const CudaTraits& traits);
+// Which of them, and why: "cuDNN 9.19 (8 of 16 MiB)", "own kernel: head size 40". As prepared when `traits.libraries`
+// is set, else as planned.
+std::string attention_cuda_choice(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

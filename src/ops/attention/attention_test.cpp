@@ -39,6 +39,7 @@ Forward both_ways(const Case& c) {
            {{"heads", c.shape.heads},
             {"kv_heads", c.shape.kv_heads},
             {"max_seqlen", c.shape.max_seqlen},
+            {"uniform", int64_t{c.shape.uniform}},
             {"window", c.shape.window}});
   };
 }

@@ -29,5 +29,6 @@ BufferId cast(Builder& b, const Into& y, BufferId x, const std::string& rounding
 OpDef cast_def();
 
 CpuKernel cast_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel cast_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

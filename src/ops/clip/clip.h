@@ -43,5 +43,8 @@ Clipped clip(Builder& b, const ClipInputs& in, const ClipOutputs& out, double ma
 OpDef clip_def();
 
 CpuKernel clip_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel clip_cuda(const OpView& view, const CudaTraits& traits);
+// Bytes of the sums of subtrees.
+int64_t clip_cuda_workspace(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

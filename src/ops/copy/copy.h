@@ -18,5 +18,6 @@ BufferId copy(Builder& b, BufferId x, const Into& y);
 OpDef copy_def();
 
 CpuKernel copy_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel copy_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

@@ -4,12 +4,9 @@
 // cuBLASLt. For the time of preparation only there is a stream and memory to time candidates with.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 
 struct CUstream_st;
@@ -47,10 +44,14 @@ class CudaLibraries {
   // What is learnt while kernels are prepared; the machine fills it before and keeps it after.
   TuningTable tuning;
 
+  // What a library has built for a case, named by the case, shared by the ops that have the same one.
+  std::map<std::string, std::shared_ptr<void>> plans;
+
   // A stream for timing candidates, while kernels are prepared.
   CUstream_st* stream() const { return stream_; }
-  // At least `bytes` of device memory with random bf16 numbers of magnitude about 1, the same memory at each call;
-  // valid until the next call with more bytes, or release_scratch. Throws DeviceError when there is too little.
+  // At least `bytes` of device memory with random bf16 numbers of magnitude about 1 (so read as f32 too), the same
+  // memory at each call; valid until the next call with more bytes, or release_scratch. Filled anew at each call, on
+  // stream(). Throws DeviceError when there is too little.
   void* scratch(int64_t bytes);
   void release_scratch();
 

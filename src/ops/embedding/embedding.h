@@ -33,8 +33,12 @@ OpDef embedding_def();
 OpDef embedding_grad_def();
 
 CpuKernel embedding_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel embedding_cuda(const OpView& view, const CudaTraits& traits);
 CpuKernel embedding_grad_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel embedding_grad_cuda(const OpView& view, const CudaTraits& traits);
 // Bytes of the sorted tokens: i32 ends [V], i32 order [N].
 int64_t embedding_grad_cpu_workspace(const OpView& view, const CpuTraits& traits);
+// Bytes of the segments, of the tokens and their positions twice, and of the sort.
+int64_t embedding_grad_cuda_workspace(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

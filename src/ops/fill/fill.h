@@ -16,5 +16,6 @@ Op fill_op(BufferId y, double value);
 OpDef fill_def();
 
 CpuKernel fill_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel fill_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

@@ -17,7 +17,9 @@
 // Aliasing: no output may share memory with an input. Deterministic for a given number of threads (linear_db: for any;
 // a column's rows are added in order). Error: |y - exact| <= (k + 5) u (|scale| |x| |weight|^T + |bias| + |y before|)
 // with k the length of the sums (K, M, N; linear_db N) and u the roundoff of the accumulator, plus the rounding to the
-// output. Source: Higham, "Accuracy and Stability of Numerical Algorithms", section 3.5; scaling of 8-bit operands:
+// output. On CUDA the order of sums is that of the algorithm chosen (ops/linear/product_cuda.h), the same as long as
+// the tuning table is, and k + 5 becomes k + 9; linear_db adds its rows in fixed blocks. 8-bit operands do not run
+// there. Source: Higham, "Accuracy and Stability of Numerical Algorithms", section 3.5; scaling of 8-bit operands:
 // Micikevicius et al., "FP8 Formats for Deep Learning", 2022.
 #pragma once
 
@@ -45,5 +47,15 @@ CpuKernel linear_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel linear_dx_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel linear_dw_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel linear_db_cpu(const OpView& view, const CpuTraits& traits);
+
+int64_t linear_cuda_workspace(const OpView& view, const CudaTraits& traits);
+int64_t linear_dx_cuda_workspace(const OpView& view, const CudaTraits& traits);
+int64_t linear_dw_cuda_workspace(const OpView& view, const CudaTraits& traits);
+int64_t linear_db_cuda_workspace(const OpView& view, const CudaTraits& traits);
+
+CudaKernel linear_cuda(const OpView& view, const CudaTraits& traits);
+CudaKernel linear_dx_cuda(const OpView& view, const CudaTraits& traits);
+CudaKernel linear_dw_cuda(const OpView& view, const CudaTraits& traits);
+CudaKernel linear_db_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

@@ -1,6 +1,6 @@
 #include "base/parallel.h"
 #include "ops/linear/linear.h"
-#include "ops/linear/product.h"
+#include "ops/linear/products.h"
 
 namespace centavo {
 namespace {
@@ -8,32 +8,10 @@ namespace {
 constexpr int64_t kElementsPerThread = 16384;
 constexpr int64_t kColumnTile = 64;
 
-ProductSpec base_spec(const OpView& v) {
-  return {.a = v.input(0).dtype,
-          .b = v.input(1).dtype,
-          .c = v.output(0).dtype,
-          .scale = v.real("scale"),
-          .bind = v.op().outputs[0].bind};
-}
-
+// The bias is laid in y first, and the product adds to it.
 ProductSpec spec(const OpView& v) {
-  ProductSpec s = base_spec(v);
-  s.m = v.in(0)[0], s.n = v.in(1)[0], s.k = v.in(0)[1];
-  s.transpose_b = true;
-  if (v.has_input(2)) s.bind = Bind::add;  // to the bias, laid in y first
-  return s;
-}
-
-ProductSpec dx_spec(const OpView& v) {
-  ProductSpec s = base_spec(v);
-  s.m = v.in(0)[0], s.n = v.in(1)[1], s.k = v.in(0)[1];
-  return s;
-}
-
-ProductSpec dw_spec(const OpView& v) {
-  ProductSpec s = base_spec(v);
-  s.m = v.in(0)[1], s.n = v.in(1)[1], s.k = v.in(0)[0];
-  s.transpose_a = true;
+  ProductSpec s = linear_product(v);
+  if (v.has_input(2)) s.bind = Bind::add;
   return s;
 }
 
@@ -100,11 +78,11 @@ void column_sums(const T* dy, int64_t rows, int64_t columns, int64_t begin, int6
 int64_t linear_cpu_workspace_bytes(const OpView& v, const CpuTraits&) { return Product::workspace_bytes(spec(v)); }
 
 int64_t linear_dx_cpu_workspace_bytes(const OpView& v, const CpuTraits&) {
-  return Product::workspace_bytes(dx_spec(v));
+  return Product::workspace_bytes(linear_dx_product(v));
 }
 
 int64_t linear_dw_cpu_workspace_bytes(const OpView& v, const CpuTraits&) {
-  return Product::workspace_bytes(dw_spec(v));
+  return Product::workspace_bytes(linear_dw_product(v));
 }
 
 CpuKernel linear_cpu(const OpView& v, const CpuTraits&) {
@@ -121,9 +99,13 @@ CpuKernel linear_cpu(const OpView& v, const CpuTraits&) {
   });
 }
 
-CpuKernel linear_dx_cpu(const OpView& v, const CpuTraits&) { return product_kernel(dx_spec(v), Unscale(v, 2, 3)); }
+CpuKernel linear_dx_cpu(const OpView& v, const CpuTraits&) {
+  return product_kernel(linear_dx_product(v), Unscale(v, 2, 3));
+}
 
-CpuKernel linear_dw_cpu(const OpView& v, const CpuTraits&) { return product_kernel(dw_spec(v), Unscale(v, 2, 3)); }
+CpuKernel linear_dw_cpu(const OpView& v, const CpuTraits&) {
+  return product_kernel(linear_dw_product(v), Unscale(v, 2, 3));
+}
 
 CpuKernel linear_db_cpu(const OpView& v, const CpuTraits&) {
   const int64_t rows = v.rows(0);

@@ -27,6 +27,18 @@
 // Workspace: one chunk of logits [chunk, V] in the accumulator, row losses f64 [N], dweight [V, C] in the accumulator
 // when its own dtype is another, and the products' scratch.
 //
+// On CUDA:
+// * Logits are stored in T. For bf16, with r[n] = 2^-8 max over v of |logits[n, v]| the roundings of a row, the bounds
+//   grow by 2 r[n] each: |loss - exact| by the sum over n of 2 r[n], sum_v |dlogits[n] - exact| by 2 r[n].
+// * Row losses are summed in f64 in a fixed order, that of the tokens taken 1024 apart.
+// * Products are deterministic for a given table of algorithms (ops/linear/product_cuda.h), and both ops give the same
+//   bits for the loss with the same table.
+// * dweight is summed apart, in f32, only where its output cannot hold the sum: bf16 with more than one chunk (or T
+//   f32). An f32 dweight, and a bf16 one of a single chunk, are the product's own output. The alternative for bf16,
+//   adding each chunk to the output, would need no memory but round once a chunk, and small contributions of late
+//   chunks to a large sum would be lost.
+// * Workspace: [chunk, V] in T with rows padded to 64 elements, row losses, dweight where it is summed apart, scratch.
+//
 // Source: Wijmans et al., "Cut Your Losses in Large-Vocabulary Language Models", 2024, section 2 (chunked form).
 #pragma once
 
@@ -53,5 +65,8 @@ OpDef lm_head_loss_grad_def();
 // The kernel of both: it differentiates when dh or dweight is there.
 CpuKernel lm_head_loss_cpu(const OpView& view, const CpuTraits& traits);
 int64_t lm_head_loss_cpu_workspace(const OpView& view, const CpuTraits& traits);
+
+CudaKernel lm_head_loss_cuda(const OpView& view, const CudaTraits& traits);
+int64_t lm_head_loss_cuda_workspace(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

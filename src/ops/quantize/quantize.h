@@ -29,6 +29,8 @@ OpDef amax_def();
 OpDef quantize_def();
 
 CpuKernel amax_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel amax_cuda(const OpView& view, const CudaTraits& traits);
 CpuKernel quantize_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel quantize_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

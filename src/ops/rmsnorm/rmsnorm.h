@@ -15,8 +15,9 @@
 //   dweight = sum over rows of dh * xhat                  [C]     gradient
 //
 // Aliasing: no output may share memory with an input. Deterministic: each block of 64 rows belongs to one thread;
-// dweight is the sum over its rows in order, these sums added in order. Error: |h - exact| <= (C/2 + 4) u |h| with u
-// the roundoff of the accumulator, plus one rounding to T. Source: Zhang and Sennrich, "Root Mean Square Layer
+// dweight is the sum over its rows in order, these sums added in order. On CUDA a block has 8 to 64 rows, by their
+// number alone, and the blocks are added as 32 interleaved sums. Error: |h - exact| <= (C/2 + 4) u |h| with u the
+// roundoff of the accumulator, plus one rounding to T. Source: Zhang and Sennrich, "Root Mean Square Layer
 // Normalization", 2019.
 #pragma once
 
@@ -43,5 +44,9 @@ CpuKernel rmsnorm_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel rmsnorm_grad_cpu(const OpView& view, const CpuTraits& traits);
 // Bytes of dweight's sums over blocks of rows.
 int64_t rmsnorm_grad_cpu_workspace(const OpView& view, const CpuTraits& traits);
+
+CudaKernel rmsnorm_cuda(const OpView& view, const CudaTraits& traits);
+CudaKernel rmsnorm_grad_cuda(const OpView& view, const CudaTraits& traits);
+int64_t rmsnorm_grad_cuda_workspace(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

@@ -13,9 +13,10 @@
 // Backward (rope_grad): the rotation by the opposite angle; the gradient of the value heads is copied.
 //
 // Aliasing: no output may share memory with an input. Deterministic: each element is computed on its own.
-// Error: the table is computed in double and rounded once; the angle carries 2 |positions[n]| 2^-53, which is below
-// half a place of an f32. |y - exact| <= 3 u (|a| + |b|) with u the roundoff of the accumulator (table included), plus
-// one rounding to T. Source: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021.
+// Error: the table is computed in double and rounded once; the angle carries 2 |positions[n]| 2^-53, on CUDA 6
+// |positions[n]| 2^-53 from a power within 2 places, which is below half a place of an f32. |y - exact| <= 3 u
+// (|a| + |b|) with u the roundoff of the accumulator (table included), plus one rounding to T. Source: Su et al.,
+// "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021.
 #pragma once
 
 #include <string>
@@ -37,5 +38,8 @@ OpDef rope_grad_def();
 CpuKernel rope_table_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel rope_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel rope_grad_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel rope_table_cuda(const OpView& view, const CudaTraits& traits);
+CudaKernel rope_cuda(const OpView& view, const CudaTraits& traits);
+CudaKernel rope_grad_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

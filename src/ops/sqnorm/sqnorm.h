@@ -39,5 +39,6 @@ BufferId sqnorm(Builder& b, BufferId g, const Into& partials, int64_t block = kN
 OpDef sqnorm_def();
 
 CpuKernel sqnorm_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel sqnorm_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

@@ -31,5 +31,7 @@ OpDef swiglu_grad_def();
 
 CpuKernel swiglu_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel swiglu_grad_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel swiglu_cuda(const OpView& view, const CudaTraits& traits);
+CudaKernel swiglu_grad_cuda(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

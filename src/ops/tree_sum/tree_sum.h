@@ -29,5 +29,8 @@ std::map<std::string, Attribute> tree_sum_attributes(const TreeWindow& window);
 OpDef tree_sum_def();
 
 CpuKernel tree_sum_cpu(const OpView& view, const CpuTraits& traits);
+CudaKernel tree_sum_cuda(const OpView& view, const CudaTraits& traits);
+// Bytes of the sums of subtrees.
+int64_t tree_sum_cuda_workspace(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

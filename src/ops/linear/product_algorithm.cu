@@ -1,0 +1,254 @@
+#include "ops/linear/product_algorithm.cuh"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <vector>
+
+#include "ops/cuda/check_cublas.h"
+#include "ops/cuda/device.cuh"
+
+namespace centavo {
+namespace {
+
+using Algorithm = CudaProduct::Algorithm;
+using Case = CudaProduct::Case;
+
+constexpr int kCandidates = 16;
+constexpr int kRounds = 5;
+constexpr double kShortFlops = 1e9;  // about 2 us: what is measured below it is the launch
+// A candidate replaces one proposed before it when it is faster by this share: noise chooses nothing.
+constexpr float kClearlyFaster = 0.99f;
+// Operands rotate through this much memory, several times an L2 cache, as they come from memory in a step.
+constexpr int64_t kRotatedBytes = int64_t{256} << 20;
+constexpr int64_t kMostSets = 8;
+
+cudaDataType_t cuda_type(DType dtype) { return dtype == DType::f32 ? CUDA_R_32F : CUDA_R_16BF; }
+
+template <class V>
+void set(cublasLtMatmulDescOpaque_t& operation, cublasLtMatmulDescAttributes_t attribute, const V& value) {
+  cublas_check(cublasLtMatmulDescSetAttribute(&operation, attribute, &value, sizeof(value)), "describing a product");
+}
+
+// A row-major [rows, columns] matrix is a column-major [columns, rows] one.
+void lay_out(cublasLtMatrixLayoutOpaque_t& layout, DType dtype, int64_t rows, int64_t columns, int64_t stride) {
+  cublas_check(cublasLtMatrixLayoutInit(&layout, cuda_type(dtype), static_cast<uint64_t>(columns),
+                                        static_cast<uint64_t>(rows), stride > 0 ? stride : columns),
+               "describing a matrix");
+}
+
+cublasLtMatmulAlgo_t as_cublas(const Algorithm& algorithm) {
+  cublasLtMatmulAlgo_t result;
+  static_assert(sizeof(result) == sizeof(algorithm));
+  std::memcpy(&result, algorithm.data(), sizeof(result));
+  return result;
+}
+
+Algorithm as_numbers(const cublasLtMatmulAlgo_t& algorithm) {
+  Algorithm result;
+  std::memcpy(result.data(), &algorithm, sizeof(algorithm));
+  return result;
+}
+
+// --- what is kept: the algorithm's words in hexadecimal
+
+std::string to_text(const Algorithm& algorithm) {
+  std::string text;
+  for (const uint64_t word : algorithm) text += fmt::format("{:016x}", word);
+  return text;
+}
+
+std::optional<Algorithm> from_text(const std::string& text) {
+  Algorithm algorithm = {};
+  if (text.size() != 16 * algorithm.size()) return std::nullopt;
+  for (size_t i = 0; i < algorithm.size(); ++i) {
+    const char* begin = text.data() + 16 * i;
+    const auto [end, error] = std::from_chars(begin, begin + 16, algorithm[i], 16);
+    if (error != std::errc() || end != begin + 16) return std::nullopt;
+  }
+  return algorithm;
+}
+
+const void* aligned_address(int64_t alignment) { return reinterpret_cast<const void*>(alignment); }
+
+// Would this library run it, in the workspace there is?
+bool runs(cublasLtContext* cublas, const Case& product, const Algorithm& algorithm) {
+  CublasProduct p(product, aligned_address(product.layout.bias_alignment));
+  const cublasLtMatmulAlgo_t as = as_cublas(algorithm);
+  cublasLtMatmulHeuristicResult_t result = {};
+  return cublasLtMatmulAlgoCheck(cublas, &p.operation, &p.a, &p.b, &p.c, &p.c, &as, &result) == CUBLAS_STATUS_SUCCESS &&
+         result.workspaceSize <= static_cast<size_t>(product.workspace_bytes);
+}
+
+// --- what cuBLASLt proposes, best guess first
+
+cublasLtMatmulPreferenceOpaque_t preference_of(const Case& product) {
+  cublasLtMatmulPreferenceOpaque_t preference;
+  cublas_check(cublasLtMatmulPreferenceInit(&preference), "describing a product");
+  const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+    cublas_check(cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof(value)),
+                 "describing a product");
+  };
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(product.workspace_bytes));
+  // The other schemes round partial sums to C.
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(product.layout.b_alignment));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(product.layout.a_alignment));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(product.layout.c_alignment));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(product.layout.c_alignment));
+  return preference;
+}
+
+std::vector<Algorithm> proposals(cublasLtContext* cublas, const Case& product) {
+  CublasProduct p(product, aligned_address(product.layout.bias_alignment));
+  cublasLtMatmulPreferenceOpaque_t preference = preference_of(product);
+  cublasLtMatmulHeuristicResult_t results[kCandidates] = {};
+  int found = 0;
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(cublas, &p.operation, &p.a, &p.b, &p.c, &p.c,
+                                                               &preference, kCandidates, results, &found);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
+  cublas_check(status, "asking for algorithms");
+  std::vector<Algorithm> algorithms;
+  for (int i = 0; i < found; ++i) {
+    if (results[i].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(as_numbers(results[i].algo));
+  }
+  return algorithms;
+}
+
+// --- timing
+
+class Event {
+ public:
+  Event() { cuda_check(cudaEventCreate(&event_), "making an event"); }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  void record(CUstream_st* stream) const { cuda_check(cudaEventRecord(event_, stream), "recording an event"); }
+  void wait() const { cuda_check(cudaEventSynchronize(event_), "timing a product"); }
+  float ms_since(const Event& start) const {
+    float ms = 0;
+    cuda_check(cudaEventElapsedTime(&ms, start.event_, event_), "timing a product");
+    return ms;
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+// Several sets of operands, one behind the other, and the workspace.
+class Operands {
+ public:
+  Operands(CudaLibraries& libraries, const Case& product) {
+    const ProductSpec& s = product.spec;
+    const auto whole = [](int64_t bytes) { return ceil_div(bytes, 256) * 256; };
+    const int64_t a_rows = s.transpose_a ? s.k : s.m;
+    const int64_t a_stride = s.a_stride > 0 ? s.a_stride : (s.transpose_a ? s.m : s.k);
+    const int64_t c_stride = product.layout.c_stride > 0 ? product.layout.c_stride : s.n;
+    b_ = whole(a_rows * a_stride * size_of(s.a));
+    c_ = b_ + whole(s.k * s.n * size_of(s.b));
+    bias_ = c_ + whole(s.m * c_stride * size_of(s.c));
+    set_bytes_ = bias_ + whole(s.n * size_of(s.c));
+    sets_ = std::clamp<int64_t>(kRotatedBytes / set_bytes_, 1, kMostSets);
+    memory_ = static_cast<char*>(libraries.scratch(sets_ * set_bytes_ + product.workspace_bytes));
+  }
+
+  CudaProductOperands set(int64_t i) const {
+    char* at = memory_ + i % sets_ * set_bytes_;
+    return {.a = at, .b = at + b_, .c = at + c_, .bias = at + bias_};
+  }
+  void* workspace() const { return memory_ + sets_ * set_bytes_; }
+
+ private:
+  char* memory_ = nullptr;
+  int64_t b_ = 0, c_ = 0, bias_ = 0, set_bytes_ = 0, sets_ = 1;
+};
+
+float median(std::array<float, kRounds> values) {
+  std::ranges::sort(values);
+  return values[kRounds / 2];
+}
+
+// Milliseconds of each candidate; those that did not run are taken out. The candidates take turns, so that what the
+// clock does in between meets all of them; the first turn loads their code.
+std::vector<float> time_candidates(CudaLibraries& libraries, const Case& product, std::vector<Algorithm>& candidates) {
+  const Operands operands(libraries, product);
+  cublasLtContext* const cublas = libraries.cublas_lt();
+  CUstream_st* const stream = libraries.stream();
+  std::erase_if(candidates, [&](const Algorithm& algorithm) {
+    return enqueue(cublas, product, algorithm, operands.set(0), operands.workspace(), stream) != CUBLAS_STATUS_SUCCESS;
+  });
+  std::vector<std::array<std::array<Event, 2>, kRounds>> events(candidates.size());
+  int64_t launches = 0;
+  for (size_t round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      events[i][round][0].record(stream);
+      cublas_check(enqueue(cublas, product, candidates[i], operands.set(++launches), operands.workspace(), stream),
+                   "timing a product");
+      events[i][round][1].record(stream);
+    }
+  }
+  std::vector<float> ms;
+  for (const auto& rounds : events) {
+    std::array<float, kRounds> times = {};
+    for (size_t round = 0; round < kRounds; ++round) {
+      rounds[round][1].wait();
+      times[round] = rounds[round][1].ms_since(rounds[round][0]);
+    }
+    ms.push_back(median(times));
+  }
+  return ms;
+}
+
+std::optional<Algorithm> fastest(CudaLibraries& libraries, const Case& product) {
+  std::vector<Algorithm> candidates = proposals(libraries.cublas_lt(), product);
+  if (candidates.empty()) return std::nullopt;
+  const ProductSpec& s = product.spec;
+  const double flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+  if (candidates.size() == 1 || flops < kShortFlops) return candidates.front();
+  const std::vector<float> ms = time_candidates(libraries, product, candidates);
+  if (candidates.empty()) return std::nullopt;
+  size_t best = 0;
+  for (size_t i = 1; i < ms.size(); ++i) {
+    if (ms[i] < kClearlyFaster * ms[best]) best = i;
+  }
+  return candidates[best];
+}
+
+}  // namespace
+
+CublasProduct::CublasProduct(const Case& product, const void* bias) {
+  const ProductSpec& s = product.spec;
+  cublas_check(cublasLtMatmulDescInit(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "describing a product");
+  set(operation, CUBLASLT_MATMUL_DESC_TRANSA, s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(operation, CUBLASLT_MATMUL_DESC_TRANSB, s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+  if (product.has_bias()) {
+    set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(cuda_type(s.c)));
+    set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  }
+  lay_out(a, s.b, s.transpose_b ? s.n : s.k, s.transpose_b ? s.k : s.n, 0);
+  lay_out(b, s.a, s.transpose_a ? s.k : s.m, s.transpose_a ? s.m : s.k, s.a_stride);
+  lay_out(c, s.c, s.m, s.n, product.layout.c_stride);
+}
+
+cublasStatus_t enqueue(cublasLtContext* cublas, const Case& product, const Algorithm& algorithm,
+                       const CudaProductOperands& operands, void* workspace, CUstream_st* stream) {
+  CublasProduct p(product, operands.bias);
+  const cublasLtMatmulAlgo_t as = as_cublas(algorithm);
+  const float scale = static_cast<float>(product.spec.scale);
+  const float before = product.spec.bind == Bind::add ? 1.0f : 0.0f;
+  return cublasLtMatmul(cublas, &p.operation, &scale, operands.b, &p.a, operands.a, &p.b, &before, operands.c, &p.c,
+                        operands.c, &p.c, &as, workspace, static_cast<size_t>(product.workspace_bytes), stream);
+}
+
+std::optional<Algorithm> choose_algorithm(CudaLibraries& libraries, const Case& product) {
+  const std::string key = product.key();
+  const std::optional<Algorithm> known = from_text(libraries.tuning.find(key));
+  if (known && runs(libraries.cublas_lt(), product, *known)) return known;
+  const std::optional<Algorithm> found = fastest(libraries, product);
+  if (found) libraries.tuning.set(key, to_text(*found));
+  return found;
+}
+
+}  // namespace centavo
