@@ -14,6 +14,7 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/device_argument.h"
 #include "cli/model_argument.h"
 #include "data/corpus.h"
 #include "ops/all.h"
@@ -30,7 +31,7 @@ struct Arguments {
   std::vector<std::string> data;
   int64_t batch = 0;
   int64_t seq_len = 0;
-  int64_t threads = 0;
+  DeviceArgument device;
   bool json = false;
 };
 
@@ -117,7 +118,7 @@ void eval(const Arguments& arguments) {
   const int64_t seq_len = resolved_seq_len(arguments, model);
   const int64_t batch = arguments.batch > 0 ? arguments.batch : std::max<int64_t>(1, kBatchTokens / seq_len);
   const OpTable ops = all_ops();
-  Evaluator evaluator(ops, model, {.threads = arguments.threads, .batch = batch, .seq_len = seq_len});
+  Evaluator evaluator(ops, model, {.worker = worker_on(arguments.device), .batch = batch, .seq_len = seq_len});
   const Score score = is_corpus(arguments.data) ? evaluate_corpus(arguments.data[0], evaluator, tokenizer, seq_len)
                                                 : evaluate_text(arguments.data, evaluator, tokenizer, seq_len);
   const std::string text = arguments.json ? in_json(score) : in_words(score);
@@ -141,9 +142,7 @@ Registered register_eval(CLI::App& app) {
   command->add_option("--seq-len", arguments->seq_len, "Tokens a window holds; 0: the model's context")
       ->check(CLI::Range(0, INT32_MAX))
       ->capture_default_str();
-  command->add_option("--threads", arguments->threads, "Processor threads; 0: all")
-      ->check(CLI::Range(0, INT32_MAX))
-      ->capture_default_str();
+  add_device_options(*command, arguments->device);
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->footer(
       "Every token but the first is predicted once, from those before it in its window and document. Bits per byte\n"

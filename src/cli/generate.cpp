@@ -11,6 +11,7 @@
 #include "base/errors.h"
 #include "base/printable.h"
 #include "cli/commands.h"
+#include "cli/device_argument.h"
 #include "cli/model_argument.h"
 #include "ops/all.h"
 #include "train/generate.h"
@@ -22,7 +23,7 @@ struct Arguments {
   std::string directory;
   std::string prompt;
   GenerationSettings settings;
-  int64_t threads = 0;
+  DeviceArgument device;
 };
 
 void write_out(std::string_view text) {
@@ -50,7 +51,7 @@ void generate(const Arguments& arguments) {
   const int64_t room = context - static_cast<int64_t>(prompt.size());
   const int64_t max_len = static_cast<int64_t>(prompt.size()) + std::min(room, settings.max_tokens);
   const OpTable ops = all_ops();
-  Generator generator(ops, model, {.threads = arguments.threads, .max_len = max_len});
+  Generator generator(ops, model, {.worker = worker_on(arguments.device), .max_len = max_len});
 
   const bool terminal = isatty(STDOUT_FILENO) != 0;
   const auto started = std::chrono::steady_clock::now();
@@ -82,9 +83,7 @@ Registered register_generate(CLI::App& app) {
   command->add_option("--top-p", settings.draw.top_p, "Draw among the likeliest tokens that together have share P")
       ->capture_default_str();
   command->add_option("--seed", settings.seed, "Fixes what is drawn: same seed, same text")->capture_default_str();
-  command->add_option("--threads", arguments->threads, "Processor threads; 0: all")
-      ->check(CLI::Range(0, INT32_MAX))
-      ->capture_default_str();
+  add_device_options(*command, arguments->device);
   command->footer(
       "The text goes to the standard output as it is drawn, and a line end behind it. Bytes that are no UTF-8 become\n"
       "U+FFFD; on a terminal control characters are shown as \\x1b. It ends with the tokenizer's <|endoftext|>, at\n"

@@ -42,6 +42,25 @@ void print_lines(const std::vector<std::string>& lines) {
   for (const std::string& line : lines) fmt::print("{}\n", line);
 }
 
+void print_plan(const OpTable& ops, const RunConfig& config, const Worker& worker, const Techniques& techniques,
+                const Program& training) {
+  print_lines(plan_lines(config, training, worker));
+  const std::string table = techniques_table(ops, config, worker, techniques);
+  if (!table.empty()) fmt::print("techniques{}\n", table);
+  fmt::print("work       {:.3g} FLOP a step\n", run_step_flops(ops, config));
+}
+
+// Of a GPU memory is known and times are not.
+void plan_of_gpu(const OpTable& ops, const Arguments& arguments, const RunConfig& config, const Worker& worker,
+                 const Techniques& techniques, const Program& training) {
+  if (arguments.json || !arguments.trace.empty()) {
+    user_error("the times of a GPU are not known; leave out {} or add device=cpu",
+               arguments.json ? "--json" : "--trace");
+  }
+  print_plan(ops, config, worker, techniques, training);
+  fmt::print("predicted  nothing, the times of a GPU are not known\n");
+}
+
 // Data is not looked at: the run file says all that the step depends on.
 void plan(const Arguments& arguments) {
   const OpTable ops = all_ops();
@@ -51,15 +70,13 @@ void plan(const Arguments& arguments) {
   const Techniques techniques = fit(ops, config, worker);
   const Program training = training_program(ops, config, worker, techniques);
   verify(training, ops);
+  if (worker.device == DeviceKind::cuda) return plan_of_gpu(ops, arguments, config, worker, techniques, training);
   const MachineCosts costs = costs_for(ops, arguments, worker.threads);
   const Forecast forecast = centavo::forecast(ops, config, worker, training, costs.source);
   if (arguments.json) {
     fmt::print("{}\n", forecast_json(ops, config, worker, training, forecast, costs.source).dump(2));
   } else {
-    print_lines(plan_lines(config, training, worker));
-    const std::string table = techniques_table(ops, config, worker, techniques);
-    if (!table.empty()) fmt::print("techniques{}\n", table);
-    fmt::print("work       {:.3g} FLOP a step\n", run_step_flops(ops, config));
+    print_plan(ops, config, worker, techniques, training);
     print_lines(forecast_lines(forecast, costs.source));
   }
   if (!arguments.trace.empty()) {

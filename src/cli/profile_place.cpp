@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "base/files.h"
+
 namespace centavo {
 namespace {
 
@@ -26,6 +28,11 @@ std::string profile_place(const Variables& variable) {
 
 std::string profile_place() {
   return profile_place([](const char* name) { return std::getenv(name); });
+}
+
+std::string cache_place() {
+  const std::string profile = profile_place();
+  return profile.empty() ? "" : parent_directory(profile);
 }
 
 MachineCosts measured_costs(const OpTable& ops, const std::string& file) {

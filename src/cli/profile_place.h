@@ -14,6 +14,9 @@ namespace centavo {
 std::string profile_place(const Variables& variable);
 std::string profile_place();  // of this process's environment
 
+// The directory of that file, where a GPU's fastest algorithms are kept too; empty where there is none.
+std::string cache_place();
+
 struct MachineCosts {
   std::unique_ptr<OpCosts> costs;
   CostSource source;

@@ -40,9 +40,10 @@ Program build_program(const Arguments& arguments, const OpTable& ops) {
   if (arguments.ranks < 1 || arguments.rank < 0 || arguments.rank >= arguments.ranks) {
     user_error("rank {} of {} ranks is none; ranks are numbered from 0", arguments.rank, arguments.ranks);
   }
-  const Worker worker(CpuMachine::thread_count(0), Mesh{1, arguments.ranks}, arguments.rank);
-  Program program =
-      training_program(ops, parse_run_config(arguments.file, arguments.overrides), worker, arguments.after);
+  const RunConfig config = parse_run_config(arguments.file, arguments.overrides);
+  Worker worker(CpuMachine::thread_count(0), Mesh{1, arguments.ranks}, arguments.rank);
+  worker.use(config.device, config.deterministic);
+  Program program = training_program(ops, config, worker, arguments.after);
   verify(program, ops);
   return program;
 }

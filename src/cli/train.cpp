@@ -56,6 +56,7 @@ TrainOptions options_of(const Arguments& arguments, Start start, const Communica
   options.stop = stop_requested;
   options.trace = arguments.trace;
   options.trace_step = arguments.trace_step;
+  options.tuning_directory = cache_place();
   return options;
 }
 

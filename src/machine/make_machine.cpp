@@ -1,6 +1,7 @@
 #include "machine/make_machine.h"
 
 #include "base/errors.h"
+#include "base/host.h"
 #include "base/memory.h"
 #include "machine/cpu/cpu_machine.h"
 #include "machine/cuda/make_cuda_machine.h"
@@ -28,12 +29,9 @@ DeviceKind choose_device(std::string_view wanted) {
   return wanted == "auto" && built_with_cuda() && gpu_count() > 0 ? DeviceKind::cuda : DeviceKind::cpu;
 }
 
-MachineTraits traits_of(DeviceKind device, int threads, bool deterministic) {
-  if (device == DeviceKind::cpu) return CpuTraits{threads};
-  CudaTraits traits = gpu_count() > 0 ? open_gpu(0).traits : CudaTraits();
-  traits.deterministic = deterministic;
-  return traits;
-}
+CudaTraits planned_gpu() { return gpu_count() > 0 ? open_gpu(0).traits : CudaTraits(); }
+
+std::string device_name(DeviceKind device) { return device == DeviceKind::cpu ? cpu_facts().model : open_gpu(0).name; }
 
 int64_t available_bytes(DeviceKind device) {
   return device == DeviceKind::cpu ? available_memory_bytes() : open_gpu(0).free_bytes;

@@ -19,8 +19,11 @@ std::string_view name_of(DeviceKind device);
 // for "cuda" in a build without CUDA.
 DeviceKind choose_device(std::string_view wanted);
 
-// What programs are planned for on a device. Without a GPU that of the default traits is planned for.
-MachineTraits traits_of(DeviceKind device, int threads, bool deterministic);
+// The GPU that programs are planned for: the one that is there, else the one of the default traits.
+CudaTraits planned_gpu();
+
+// As its maker calls it; that of a GPU throws DeviceError when there is none.
+std::string device_name(DeviceKind device);
 
 // Memory that a machine on the device can have now. Throws DeviceError when there is no GPU.
 int64_t available_bytes(DeviceKind device);

@@ -3,9 +3,7 @@
 #include <numbers>
 
 #include "base/errors.h"
-#include "machine/cpu/cpu_machine.h"
 #include "program/verify.h"
-#include "train/step_program.h"
 
 namespace centavo {
 namespace {
@@ -32,12 +30,12 @@ double Score::bits_per_byte() const { return nats / std::numbers::ln2 / static_c
 Evaluator::Evaluator(const OpTable& ops, const ModelDirectory& model, const Options& options) : options_(options) {
   const ModelConfig& config = model.config.model;
   CHECK(options.seq_len >= 1 && options.seq_len <= config.max_position_embeddings, "seq_len {}", options.seq_len);
-  const Inference inference{.precision = model.precision, .worker = CpuMachine::thread_count(options.threads)};
+  const Inference inference{.precision = model.precision, .worker = options.worker};
   const BatchShape batch{
       .sequences = options.batch, .seq_len = options.seq_len, .max_docs = options.batch * options.seq_len};
   Program program = evaluation_program(ops, config, inference, batch, kLossChunk);
   verify(program, ops);
-  machine_ = make_machine(std::move(program), ops, {.threads = options.threads});
+  machine_ = make_machine(std::move(program), ops, options.worker.machine_options());
   load_parameters(*machine_, model);
 }
 

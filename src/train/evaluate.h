@@ -20,6 +20,7 @@
 #include "data/tokenizer.h"
 #include "machine/make_machine.h"
 #include "model/hf/model_directory.h"
+#include "train/step_program.h"
 
 namespace centavo {
 
@@ -40,7 +41,7 @@ using ScoreSink = std::function<void(const Score& so_far)>;
 class Evaluator {
  public:
   struct Options {
-    int64_t threads = 0;  // 0: all the process may use
+    Worker worker = 1;
     int64_t batch = 1;    // windows computed at a time
     int64_t seq_len = 1;  // at most the model's max_position_embeddings
   };

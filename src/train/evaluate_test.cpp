@@ -96,7 +96,7 @@ class Evaluate : public ::testing::Test {
   static Score score_text(const ModelDirectory& model, const std::string& path, const Tokenizer& tokenizer,
                           int64_t batch, int64_t seq_len) {
     TextWindows text(find_sources({path}), tokenizer, seq_len);
-    Evaluator evaluator(test_ops(), model, {.threads = 2, .batch = batch, .seq_len = seq_len});
+    Evaluator evaluator(test_ops(), model, {.worker = 2, .batch = batch, .seq_len = seq_len});
     return evaluator.evaluate([&](Window& window) { return text.next(window); }, tokenizer);
   }
 
@@ -190,7 +190,7 @@ TEST_F(Evaluate, ADataDirectoryScoresAsItsText) {
   const Corpus corpus = open_corpus(parent + "/data");
   const ModelDirectory model = open_model(model_with(corpus.tokenizer));
   const ValidationWindows windows(corpus.train, 16);  // all of the text, in its order
-  Evaluator evaluator(test_ops(), model, {.threads = 2, .batch = 4, .seq_len = 16});
+  Evaluator evaluator(test_ops(), model, {.worker = 2, .batch = 4, .seq_len = 16});
   int64_t index = 0;
   int64_t calls = 0;
   const Score score = evaluator.evaluate(

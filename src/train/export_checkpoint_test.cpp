@@ -51,7 +51,7 @@ TEST(ExportCheckpoint, ATrainedModelSaysTheSame) {
     const Tokenizer bytes = open_tokenizer(model);
     EXPECT_EQ(bytes.vocab_size(), 256);
     const GenerationSettings settings{.max_tokens = 40, .draw = {.temperature = 0.7}, .seed = 4};
-    Generator generator(test_ops(), model, {.threads = 0, .max_len = 46});
+    Generator generator(test_ops(), model, {.worker = CpuMachine::thread_count(0), .max_len = 46});
     const auto prompt = prompt_tokens(bytes, "line 1", 60);
     EXPECT_EQ(
         generate_text(generator, bytes, drawable(bytes, model.config), prompt, settings).text,

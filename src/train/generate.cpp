@@ -8,7 +8,6 @@
 #include "base/errors.h"
 #include "base/rng.h"
 #include "base/utf8_hold.h"
-#include "machine/cpu/cpu_machine.h"
 #include "program/verify.h"
 
 namespace centavo {
@@ -76,8 +75,8 @@ Generator::Generator(const OpTable& ops, const ModelConfig& model, const Inferen
     : max_len_(max_len), chunk_(std::min(kPrefillChunk, max_len)) {
   CHECK(max_len_ >= 1 && max_len_ <= model.max_position_embeddings, "{} positions", max_len_);
   GenerationPrograms programs = generation_programs(ops, model, inference, max_len_);
-  MachineOptions options{.threads = inference.worker.threads, .lender = weights};
-  options.communicator = inference.worker.communicator;
+  MachineOptions options = inference.worker.machine_options();
+  options.lender = weights;
   decode_ = machine_for(ops, std::move(programs.decode), options);
   options.lender = decode_.get();
   prefill_ = machine_for(ops, std::move(programs.prefill), options);
@@ -88,8 +87,7 @@ Generator::Generator(const OpTable& ops, const ModelConfig& model, const Inferen
     : Generator(ops, model, inference, &weights, max_len) {}
 
 Generator::Generator(const OpTable& ops, const ModelDirectory& model, const Options& options)
-    : Generator(ops, model.config.model,
-                {.precision = model.precision, .worker = CpuMachine::thread_count(options.threads)}, nullptr,
+    : Generator(ops, model.config.model, {.precision = model.precision, .worker = options.worker}, nullptr,
                 options.max_len) {
   load_parameters(*decode_, model);
 }

@@ -58,7 +58,7 @@ GenerationPrograms generation_programs(const OpTable& ops, const ModelConfig& mo
 class Generator {
  public:
   struct Options {
-    int64_t threads = 0;  // 0: all the process may use
+    Worker worker = 1;
     int64_t max_len = 0;  // positions of the cache: prompt and generated tokens
   };
 

@@ -133,7 +133,7 @@ TEST(Generate, ADirectoryAndALenderSayTheSame) {
     const auto whole = whole_machine(precision);
     const ModelDirectory model = open_model(export_of(*whole, small_tokenizer()));
     EXPECT_EQ(model.precision, precision);
-    Generator loaded(test_ops(), model, {.threads = 2, .max_len = 60});
+    Generator loaded(test_ops(), model, {.worker = 2, .max_len = 60});
     GenerationSettings settings = kGreedy;
     settings.draw = {.temperature = 0.9};
     EXPECT_EQ(loaded.generate(some_prompt(9), kAll, settings).tokens,

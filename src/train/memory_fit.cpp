@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "base/host.h"
+#include "base/memory.h"
 #include "passes/place.h"
 #include "train/generate.h"
 #include "train/step_program.h"
@@ -18,7 +19,7 @@ constexpr int64_t kReserveBytes = 64 << 20;
 constexpr size_t kMostPlans = 2;
 constexpr int64_t kSmallLossChunk = 128;
 
-// The arena of the host is a file.
+// The arena of the host is a file, or memory of the host beside a GPU's.
 int64_t arenas_of(const Program& program) { return program.arena_bytes.at(Home::device); }
 
 int64_t sampler_arenas(const OpTable& ops, const RunConfig& config, const Worker& worker) {
@@ -117,6 +118,16 @@ void require_disk(const Program& training, int64_t ranks, const std::string& out
       "what is offloaded takes {} of disk in {} ({}) and {} are free there; free some, choose a directory on "
       "another disk with out=DIR, or offload less",
       mebibytes(needed), out, files, mebibytes(free_bytes));
+}
+
+void require_room_offloaded(const Worker& worker, const Program& training, int64_t ranks, const std::string& out) {
+  if (worker.device == DeviceKind::cpu) return require_disk(training, ranks, out, free_bytes_for(out));
+  const auto arena = training.arena_bytes.find(Home::host);
+  const int64_t needed = arena == training.arena_bytes.end() ? 0 : arena->second * ranks;
+  const int64_t available = available_memory_bytes();
+  if (needed <= available) return;
+  user_error("what is offloaded takes {} of the host's memory and {} are free; offload less", mebibytes(needed),
+             mebibytes(available));
 }
 
 int64_t free_bytes_for(const std::string& out) {

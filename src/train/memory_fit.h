@@ -23,6 +23,9 @@ void require_memory(const OpTable& ops, const RunConfig& config, const Worker& w
 // Throws UserError when the host arenas of `training`, one a rank as a file in `out`, do not fit into the bytes that
 // are free on the disk of `out`.
 void require_disk(const Program& training, int64_t ranks, const std::string& out, int64_t free_bytes);
+// The same for what a worker offloads, wherever its device lets it wait: a file in `out`, or for a GPU pinned memory of
+// the host, shared by the ranks.
+void require_room_offloaded(const Worker& worker, const Program& training, int64_t ranks, const std::string& out);
 // Free on the disk where `out` is or will be made.
 int64_t free_bytes_for(const std::string& out);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/memory.h"
 #include "machine/cpu/cpu_machine.h"
 #include "model/hf/config_json.h"
 #include "passes/place.h"
@@ -33,6 +32,10 @@ std::string counted(int64_t count, const char* one, const char* many) {
   return fmt::format("{} {}", count, count == 1 ? one : many);
 }
 
+std::string device_text(const Worker& worker) {
+  return worker.device == DeviceKind::cuda ? "on the GPU" : fmt::format("{} threads", worker.threads);
+}
+
 }  // namespace
 
 int64_t parameter_count(const Program& program) {
@@ -49,7 +52,7 @@ int64_t parameter_count(const Program& program) {
 std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, const Worker& worker) {
   const int64_t ranks = worker.mesh.ranks();
   std::vector<std::string> lines = {
-      fmt::format("model      {} parameters, {}, {} threads", parameter_count(training), c.precision, worker.threads),
+      fmt::format("model      {} parameters, {}, {}", parameter_count(training), c.precision, device_text(worker)),
       fmt::format("step       {} sequences of {} tokens in {}, {} steps", c.micro_batch * c.grad_accum_steps, c.seq_len,
                   counted(c.grad_accum_steps, "micro-batch", "micro-batches"), c.max_steps),
       fmt::format("memory     {} planned{}", mebibytes(training.arena_bytes.at(Home::device)),
@@ -66,8 +69,9 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
                                 region.shares ? "  before addresses are shared" : ""));
   }
   if (const auto host = training.arena_bytes.find(Home::host); host != training.arena_bytes.end()) {
-    lines.push_back(
-        fmt::format("           {:<16}{:>12}  beside it, a file in {}", "offloaded", mebibytes(host->second), c.out));
+    const std::string where =
+        worker.device == DeviceKind::cuda ? "of the host's, beside it" : "beside it, a file in " + c.out;
+    lines.push_back(fmt::format("           {:<16}{:>12}  {}", "offloaded", mebibytes(host->second), where));
   }
   return lines;
 }
@@ -84,7 +88,9 @@ void require_work_for(const RunConfig& config, int64_t ranks) {
 Worker worker_here(const RunConfig& config, int64_t ranks) {
   const int64_t sharing = config.threads > 0 ? 1 : ranks;
   const auto threads = std::max<int64_t>(1, CpuMachine::thread_count(config.threads) / sharing);
-  return Worker(static_cast<int>(threads), Mesh{1, ranks}, 0);
+  Worker worker(static_cast<int>(threads), Mesh{1, ranks}, 0);
+  worker.use(config.device, config.deterministic);
+  return worker;
 }
 
 std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c, int64_t ranks) {
@@ -95,12 +101,13 @@ std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c, int64_t
   const Program training = training_program(ops, c, worker, techniques);
   verify(training, ops);
   verify_others(ops, c, worker);
-  const int64_t available = available_memory_bytes() / ranks;
+  const int64_t available = available_bytes(worker.device) / ranks;
   require_memory(ops, c, worker, training, available);
-  require_disk(training, ranks, c.out, free_bytes_for(c.out));
+  require_room_offloaded(worker, training, ranks, c.out);
   std::vector<std::string> lines = plan_lines(c, training, worker);
-  lines.push_back(
-      fmt::format("           {} free on this machine{}", mebibytes(available), ranks > 1 ? " for each rank" : ""));
+  lines.push_back(fmt::format("           {} free on this {}{}", mebibytes(available),
+                              worker.device == DeviceKind::cuda ? "GPU" : "machine",
+                              ranks > 1 ? " for each rank" : ""));
   if (const std::string table = techniques_table(ops, c, worker, techniques); !table.empty()) {
     lines.push_back("techniques" + table);
   }
@@ -110,6 +117,7 @@ std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c, int64_t
   const double steps = static_cast<double>(c.max_steps);
   lines.push_back(fmt::format("work       {:.3g} FLOP per step, {:.3g} in all for {:.3g} tokens", flops, flops * steps,
                               tokens * steps));
+  if (worker.device == DeviceKind::cuda) return lines;
   const double peak = measured_peak_flops(c.precision, worker.threads) * static_cast<double>(ranks);
   lines.push_back(fmt::format("           at least {:.3g} s at this machine's measured peak of {:.3g} FLOP/s",
                               flops * steps / peak, peak));

@@ -17,7 +17,7 @@ int64_t parameter_count(const Program& program);
 // The model, the step and the memory by region; a line each.
 std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, const Worker& worker);
 
-// One of several ranks that share this computer's cores.
+// One of several ranks that share this computer's cores, on the run's device.
 Worker worker_here(const RunConfig& config, int64_t ranks);
 
 // Builds and verifies the programs, checks that they fit into memory, and returns the plan with the data and the work

@@ -196,6 +196,7 @@ std::string data_rows(const DataFacts& data) {
 std::string machine_rows(const RunFacts& facts) {
   const MachineFacts& machine = facts.machine;
   return row("processor", machine.cpu) + count_row("cores", machine.cores) + count_row("threads used", facts.threads) +
+         (machine.gpu ? row("GPU", *machine.gpu) : "") +
          (machine.memory_bytes > 0 ? row("memory", bytes_text(machine.memory_bytes)) : "") + row("system", machine.os) +
          (facts.peak_flops ? row("peak, measured", short_count(*facts.peak_flops) + "FLOP/s") : "");
 }

@@ -275,8 +275,8 @@ std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b) 
 }
 
 const std::vector<std::string>& keys_free_on_resume() {
-  static const std::vector<std::string> keys = {"max_steps", "memory",   "recompute",     "offload",
-                                                "shard",     "prefetch", "price_per_hour"};
+  static const std::vector<std::string> keys = {"max_steps", "memory", "recompute",     "offload",       "shard",
+                                                "prefetch",  "device", "deterministic", "price_per_hour"};
   return keys;
 }
 

@@ -26,6 +26,8 @@ struct RunConfig {
   std::string out;        // resolved to runs/NAME for NAME.toml
   int64_t seed = 0;
   std::string precision = "fp32";
+  std::string device = "auto";  // of a run that has begun: which it was
+  bool deterministic = false;
 
   int64_t seq_len = 0;
   int64_t micro_batch = 0;
@@ -86,7 +88,7 @@ std::string print(const RunConfig& config);
 std::vector<std::string> differing_keys(const RunConfig& a, const RunConfig& b);
 
 // Keys that say how a run is computed and not what is learnt: another value on resuming leads to the same bits, of
-// `shard` with grad_sum = "chain" to the same within rounding.
+// `device`, and of `shard` with grad_sum = "chain", to the same within rounding.
 const std::vector<std::string>& keys_free_on_resume();
 
 // One line per key: name, type, default or "required", meaning.

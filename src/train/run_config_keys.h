@@ -13,8 +13,9 @@
 namespace centavo {
 
 // Where a key's value lies; its alternative is the key's type.
-using Place = std::variant<int64_t RunConfig::*, double RunConfig::*, std::string RunConfig::*, int64_t ModelConfig::*,
-                           double ModelConfig::*, bool ModelConfig::*, std::string ModelConfig::*>;
+using Place =
+    std::variant<int64_t RunConfig::*, double RunConfig::*, bool RunConfig::*, std::string RunConfig::*,
+                 int64_t ModelConfig::*, double ModelConfig::*, bool ModelConfig::*, std::string ModelConfig::*>;
 
 using Value = std::variant<int64_t, double, bool, std::string>;
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/errors.h"
@@ -111,9 +112,11 @@ TEST(RunConfig, TheTableKnowsEveryField) {
     EXPECT_EQ(differing_keys(config, changed), std::vector<std::string>{key.name});
     EXPECT_NE(changed, config) << key.name;
   }
-  constexpr size_t kTextBytes = 12 * sizeof(std::string);
+  constexpr size_t kTextBytes = 13 * sizeof(std::string);
   constexpr size_t kNumberBytes = (17 + 10) * sizeof(int64_t);
-  EXPECT_EQ(sizeof(RunConfig) - sizeof(ModelConfig), kTextBytes + kNumberBytes) << "a field without a key?";
+  constexpr size_t kFlagBytes = sizeof(int64_t);  // one, and what aligns the next field
+  EXPECT_EQ(sizeof(RunConfig) - sizeof(ModelConfig), kTextBytes + kNumberBytes + kFlagBytes)
+      << "a field without a key?";
   EXPECT_EQ(sizeof(ModelConfig), sizeof(std::string) + (9 + 3) * sizeof(int64_t) + 8) << "a field without a key?";
 }
 
@@ -130,6 +133,21 @@ TEST(RunConfig, HelpNamesEveryKeyAndDefault) {
   EXPECT_NE(help.find("(constant, linear, cosine, wsd); default \"cosine\"\n"), std::string::npos) << help;
   EXPECT_NE(help.find("steps of the whole run; required\n"), std::string::npos) << help;
   EXPECT_NE(help.find("default hidden_size / num_attention_heads\n"), std::string::npos) << help;
+}
+
+TEST(RunConfig, Devices) {
+  EXPECT_EQ(parse(kMinimal).device, "auto");
+  EXPECT_FALSE(parse(kMinimal).deterministic);
+  const RunConfig config = parse(kMinimal, {"device=cuda", "deterministic=true"});
+  EXPECT_EQ(config.device, "cuda");
+  EXPECT_TRUE(config.deterministic);
+  EXPECT_EQ(parse(print(config)), config);
+  EXPECT_EQ(differing_keys(config, parse(kMinimal)), (std::vector<std::string>{"device", "deterministic"}));
+  for (const char* key : {"device", "deterministic"}) {
+    EXPECT_EQ(std::ranges::count(keys_free_on_resume(), key), 1) << key;
+  }
+  expect_override_error("device=gpu", "device must be one of cpu, cuda, auto, did you mean cpu?");
+  expect_override_error("deterministic=1", "deterministic must be true or false");
 }
 
 TEST(RunConfig, UnknownKeys) {

@@ -36,11 +36,13 @@ DataFacts data_from(const ordered_json& json) {
 }
 
 ordered_json machine_json(const MachineFacts& machine) {
-  return {{"cpu", machine.cpu},
-          {"cores", machine.cores},
-          {"memory_bytes", machine.memory_bytes},
-          {"os", machine.os},
-          {"libraries", facts_json(machine.libraries)}};
+  ordered_json json = {{"cpu", machine.cpu},
+                       {"cores", machine.cores},
+                       {"memory_bytes", machine.memory_bytes},
+                       {"os", machine.os},
+                       {"libraries", facts_json(machine.libraries)}};
+  if (machine.gpu) json["gpu"] = *machine.gpu;
+  return json;
 }
 
 MachineFacts machine_from(const ordered_json& json) {
@@ -48,7 +50,8 @@ MachineFacts machine_from(const ordered_json& json) {
           .cores = json.at("cores").get<int64_t>(),
           .memory_bytes = json.at("memory_bytes").get<int64_t>(),
           .os = json.at("os").get<std::string>(),
-          .libraries = facts_from(json.at("libraries"))};
+          .libraries = facts_from(json.at("libraries")),
+          .gpu = json.contains("gpu") ? std::optional(json["gpu"].get<std::string>()) : std::nullopt};
 }
 
 ordered_json memory_json(const std::vector<RegionFacts>& regions) {

@@ -34,7 +34,8 @@ struct MachineFacts {
   int64_t cores = 0;
   int64_t memory_bytes = 0;
   std::string os;
-  std::vector<Fact> libraries;  // name, version
+  std::vector<Fact> libraries;          // name, version
+  std::optional<std::string> gpu = {};  // where one computes
   bool operator==(const MachineFacts&) const = default;
 };
 

@@ -73,8 +73,7 @@ constexpr NamedPass kPasses[] = {
     {"shard", [](Program p, const Request& r) { return shard(std::move(p), r.ops, cuts_of(r)); }},
     {"sections", [](Program p, const Request& r) { return sections_of(std::move(p), r); }},
     {"schedule", [](Program p, const Request& r) { return schedule(std::move(p), r.ops, {r.config.prefetch}); }},
-    {"workspaces",
-     [](Program p, const Request& r) { return add_cpu_workspaces(std::move(p), r.ops, {r.worker.threads}); }},
+    {"workspaces", [](Program p, const Request& r) { return add_workspaces(std::move(p), r.ops, r.worker.traits()); }},
     {"place", [](Program p, const Request& r) { return derive_edges(place(std::move(p)), r.ops); }},
 };
 
@@ -86,7 +85,7 @@ Program placed_for(const Inference& inference, const OpTable& ops, Program progr
     program = shard(std::move(program), ops, {worker.mesh, worker.rank, shard_rule(inference.shard), GradSum::chain});
     program = schedule(std::move(program), ops);
   }
-  program = add_cpu_workspaces(std::move(program), ops, {inference.worker.threads});
+  program = add_workspaces(std::move(program), ops, inference.worker.traits());
   return derive_edges(place(std::move(program), {.red_zone_bytes = 0, .borrow = inference.borrowed}), ops);
 }
 
@@ -118,6 +117,25 @@ Worker::Worker(int thread_count, Communicator& world)
       mesh{world.ranks() / ranks_per_node(world), ranks_per_node(world)},
       rank(world.rank()),
       communicator(&world) {}
+
+void Worker::use(const std::string& wanted, bool deterministic) {
+  device = choose_device(wanted);
+  if (device == DeviceKind::cuda) gpu = planned_gpu();
+  gpu.deterministic = deterministic;
+}
+
+MachineTraits Worker::traits() const {
+  if (device == DeviceKind::cuda) return gpu;
+  return CpuTraits{threads};
+}
+
+MachineOptions Worker::machine_options() const {
+  return {.device = device,
+          .threads = threads,
+          .deterministic = gpu.deterministic,
+          .communicator = communicator,
+          .tuning_directory = tuning_directory};
+}
 
 const std::vector<std::string>& pass_names() {
   static const std::vector<std::string> names = [] {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/communicator.h"
+#include "machine/make_machine.h"
 #include "model/programs.h"
 #include "passes/offload.h"
 #include "passes/recompute.h"
@@ -16,7 +17,7 @@
 
 namespace centavo {
 
-// The process that a program is for: its threads, and its place among the ranks of a run.
+// The process that a program is for: its threads, its place among the ranks of a run, and the device that computes.
 struct Worker {
   Worker(int thread_count) : threads(thread_count) {}  // NOLINT: a world of one
   Worker(int thread_count, const Mesh& of_ranks, int64_t own_rank)
@@ -24,10 +25,18 @@ struct Worker {
   // Ranks whose hosts hold equally many neighbours form a mesh of nodes. The communicator must outlive what is made.
   Worker(int thread_count, Communicator& world);
 
+  // The processor until told otherwise. `wanted` as in choose_device.
+  void use(const std::string& wanted, bool deterministic = false);
+  MachineTraits traits() const;
+  MachineOptions machine_options() const;
+
   int threads = 1;
   Mesh mesh;
   int64_t rank = 0;
   Communicator* communicator = nullptr;  // null: alone
+  DeviceKind device = DeviceKind::cpu;
+  CudaTraits gpu = {};                // where that is the device
+  std::string tuning_directory = {};  // as in MachineOptions
 };
 
 // What is done to need less memory, beside cutting over ranks.
@@ -43,7 +52,7 @@ Techniques techniques_of(const RunConfig& config);
 const std::vector<std::string>& pass_names();
 
 // The training step after the pass `last`; throws UserError for an unknown pass. Up to `precision` the text depends on
-// the run alone, up to `sections` not on the machine either; `threads` sizes the workspaces.
+// the run alone, up to `schedule` not on the machine either; the worker's traits size the workspaces.
 Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker,
                          const std::string& last = "place");
 Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker,

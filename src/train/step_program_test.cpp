@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "program/text.h"
 #include "tests/support/models.h"
 
 namespace centavo::testing {
@@ -26,6 +27,25 @@ TEST(Worker, NodesAreHostsWithEquallyManyNeighbours) {
   EXPECT_EQ(mesh({"a", "b", "a", "b"}), std::pair(int64_t{1}, int64_t{4})) << "dealt out: no block is a node";
   EXPECT_EQ(mesh({"a", "a", "b"}), std::pair(int64_t{1}, int64_t{3}));
   EXPECT_EQ(mesh({"a", "a", "b", "b", "a", "a"}), std::pair(int64_t{1}, int64_t{6}));
+}
+
+// The hash in a checkpoint is that of the text up to `precision`, on whatever device it was made.
+TEST(Worker, UpToTheWorkspacesTheDeviceDoesNotMatter) {
+  RunConfig config = micro_run(fresh_directory("device"), {"grad_accum_steps=2", "recompute=cheap", "precision=bf16"});
+  Worker gpu = 1;
+  gpu.device = DeviceKind::cuda;
+  gpu.gpu.deterministic = true;
+  for (const std::string& pass : pass_names()) {
+    if (pass == "workspaces") break;
+    const std::string text = print(training_program(test_ops(), config, 1, pass));
+    config.device = "cuda";
+    config.deterministic = true;
+    EXPECT_EQ(print(training_program(test_ops(), config, gpu, pass)), text) << pass;
+  }
+  EXPECT_TRUE(std::holds_alternative<CudaTraits>(gpu.traits()));
+  EXPECT_EQ(std::get<CpuTraits>(Worker(3).traits()).threads, 3);
+  EXPECT_EQ(gpu.machine_options().device, DeviceKind::cuda);
+  EXPECT_TRUE(gpu.machine_options().deterministic);
 }
 
 // What is learnt costs the same work, however it is computed.

@@ -127,7 +127,11 @@ void Trainer::open_log() {
   RunFacts facts = record_facts(config_, program_, program_hash_, *corpus_);
   facts.command = options_.command;
   facts.threads = worker_.threads;
-  facts.peak_flops = measured_peak_flops(config_.precision, worker_.threads) * static_cast<double>(world_.ranks());
+  if (worker_.device == DeviceKind::cuda) {
+    facts.machine.gpu = device_name(worker_.device);
+  } else {
+    facts.peak_flops = measured_peak_flops(config_.precision, worker_.threads) * static_cast<double>(world_.ranks());
+  }
   const int64_t tokens = config_.micro_batch * config_.grad_accum_steps * config_.seq_len;
   const StepCosts costs{tokens, step_flops(program_, ops_) * static_cast<double>(world_.ranks()),
                         program_.arena_bytes.at(Home::device)};

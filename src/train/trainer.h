@@ -57,6 +57,7 @@ struct TrainOptions {
   ProgressLog::Kind progress = ProgressLog::Kind::lines;
   std::function<bool()> stop = [] { return false; };  // asked after each step: true saves and ends the run
   std::string command = {};                           // as typed, for the record
+  std::string tuning_directory = {};                  // as in MachineOptions
   Communicator* world = nullptr;                      // the ranks of the run; null: this process is all of it
   RankStatus* status = nullptr;                       // told what this rank does; null: nobody looks
   const CostSource* costs = nullptr;                  // predict the run, and compare; null: nothing is predicted

@@ -27,6 +27,10 @@ StepSampler::Wish Trainer::sampling() const {
 
 void Trainer::announce_forecast() {
   if (!leads()) return;
+  if (worker_.device == DeviceKind::cuda) {
+    progress_.line("predicted  nothing, the times of a GPU are not known");
+    return;
+  }
   if (options_.costs == nullptr) {
     if (!options_.why_unpredicted.empty()) progress_.line("predicted  " + options_.why_unpredicted);
     return;

@@ -6,7 +6,6 @@
 
 #include "base/between_ranks.h"
 #include "base/files.h"
-#include "base/memory.h"
 #include "machine/cpu/cpu_machine.h"
 #include "model/hf/model_directory.h"
 #include "model/initialize.h"
@@ -44,6 +43,13 @@ int threads_of(const RunConfig& config, const Communicator& world) {
   return static_cast<int>(std::max<int64_t>(1, CpuMachine::thread_count(0) / neighbours(world)));
 }
 
+Worker worker_of(const RunConfig& config, const TrainOptions& options, Communicator& world) {
+  Worker worker(threads_of(config, world), world);
+  worker.use(config.device, config.deterministic);
+  worker.tuning_directory = options.tuning_directory;
+  return worker;
+}
+
 // Rank 0 chooses: where hosts differ, each might choose otherwise, and then ranks would wait for each other in vain.
 Techniques agreed_techniques(const OpTable& ops, const RunConfig& config, const Worker& worker, Communicator& world) {
   std::string chosen;
@@ -73,16 +79,17 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
       options_(options),
       status_(options.status == nullptr ? nobody_looks_ : *options.status),
       world_(options.world == nullptr ? alone_ : *options.world),
-      worker_(threads_of(config_, world_), world_),
+      worker_(worker_of(config_, options_, world_)),
       techniques_(agreed_techniques(ops_, config_, worker_, world_)),
       program_(verified(training_program(ops_, config_, worker_, techniques_), ops_)),
       program_hash_(hash_of(training_program(ops_, config_, 1, "precision"))),
       progress_(leads() ? options_.log : nullptr, options_.progress, config_.log_every) {
+  config_.device = name_of(worker_.device);
   world_.set_deadline(kAloneDeadline);
   require_exportable(config_.model);
   require_work_for(config_, world_.ranks());
-  require_memory(ops_, config_, worker_, program_, available_memory_bytes() / neighbours(world_));
-  require_disk(program_, world_.ranks(), config_.out, free_bytes_for(config_.out));
+  require_memory(ops_, config_, worker_, program_, available_bytes(worker_.device) / neighbours(world_));
+  require_room_offloaded(worker_, program_, world_.ranks(), config_.out);
   if (leads()) claim_output_directory();
   open_data();
   require_sample_prompt(config_, corpus_->tokenizer);  // refused now, not after the training
@@ -98,8 +105,7 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
 }
 
 MachineOptions Trainer::machine_options() const {
-  MachineOptions options{.threads = worker_.threads};
-  options.communicator = &world_;
+  MachineOptions options = worker_.machine_options();
   options.host_directory = config_.out;
   return options;
 }

@@ -133,6 +133,18 @@ TEST(Trainer, AFinishedRunIsLeftAsItIs) {
   EXPECT_EQ(snapshot(config.out), before);
 }
 
+// What `auto` has chosen is on record; a resume may choose anew.
+TEST(Trainer, TheRecordNamesTheDevice) {
+  RunConfig config = micro_run(fresh_directory("device"), {"device=auto", "max_steps=3", "validation_every=0"});
+  const std::string chosen(name_of(choose_device("auto")));
+  train(config, Start::fresh, stop_after(1));
+  EXPECT_EQ(parse_run_config(config.out + "/config.toml", {}).device, chosen);
+  config.device = "cpu";
+  train(config, Start::resume);
+  EXPECT_EQ(parse_run_config(config.out + "/config.toml", {}).device, "cpu");
+  EXPECT_TRUE(fs::exists(config.out + "/model/model.safetensors"));
+}
+
 // The validation on the way saw two windows, the one at the end sees all.
 TEST(Trainer, AnEarlierEndIsValidatedAsAnEnd) {
   RunConfig config = measured_run("earlier");

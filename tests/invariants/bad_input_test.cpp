@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/cuda/kernels.h"
 #include "tests/support/process.h"
 
 namespace centavo::testing {
@@ -80,7 +81,7 @@ class BadInput : public ::testing::Test {
   std::string path(const std::string& name) const { return dir_ / name; }
   std::string run_text() const {
     return fmt::format("text = \"{}\"\nout = \"{}\"\n", path("text.txt"), out().string()) +
-           "seq_len = 16\nmicro_batch = 2\nmax_steps = 4\nlearning_rate = 1e-3\n"
+           "device = \"cpu\"\nseq_len = 16\nmicro_batch = 2\nmax_steps = 4\nlearning_rate = 1e-3\n"
            "checkpoint_every = 1\nthreads = 1\n" +
            kModel;
   }
@@ -344,6 +345,7 @@ TEST_F(BadInput, ModelCommands) {
   refused({"export", out(), path("other"), "--tokenizer", path("none.json")}, {path("none.json")});
   refused({"generate", path("none")}, {path("none") + " is not a directory"});
   refused({"generate", model}, {"the prompt is empty"});
+  refused({"generate", model, "--prompt", "a", "--device", "gpu"}, {"--device"});
   refused({"generate", model, "--prompt", std::string(50, 'x')}, {"the prompt has 50 tokens", "context of 16"});
   refused({"generate", model, "--prompt", "a", "--top-p", "0"}, {"top-p is 0"});
   refused({"generate", model, "--prompt", "a", "--temperature", "nan"}, {"the temperature is nan"});
@@ -352,6 +354,18 @@ TEST_F(BadInput, ModelCommands) {
   refused({"eval", model, "--data", path("text.txt"), "--seq-len", "17"}, {"--seq-len 17", "context of 16"});
   write(fs::path(model) / "config.json", "{\"model_type\": \"gpt2\"}");
   refused({"generate", model, "--prompt", "a"}, {model + "/config.json: model_type is \"gpt2\""});
+}
+
+TEST_F(BadInput, DevicesThatAreNotThere) {
+  if (built_with_cuda()) GTEST_SKIP() << "built with CUDA";
+  const std::string says = "this centavo was built without CUDA; install the CUDA toolkit and build again, or use ";
+  train_refused({"device=cuda"}, {says + "device = \"cpu\""});
+  train_refused({"device=cuda", "--dry-run"}, {says});
+  refused({"plan", run_file(), "device=cuda"}, {says});
+  refused({"program", run_file(), "device=cuda"}, {says});
+  trained();
+  refused({"generate", path("out"), "--prompt", "a", "--device", "cuda"}, {says});
+  refused({"eval", path("out"), "--data", path("text.txt"), "--device", "cuda"}, {says});
 }
 
 // A run that has no model yet says what makes one, in words that a shell takes.

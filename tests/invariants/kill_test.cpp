@@ -37,13 +37,14 @@ std::string run_file(const std::string& directory) {
   std::string text;
   for (int i = 0; i < 400; ++i) text += fmt::format("{} and {} make {}.\n\n<|endoftext|>", i, i + 1, 2 * i + 1);
   write_file_atomic(directory + "/text.txt", text);
-  write_file_atomic(directory + "/run.toml",
-                    fmt::format("text = \"{}/text.txt\"\nseq_len = 16\nmicro_batch = 2\ngrad_accum_steps = 2\n"
-                                "max_steps = {}\nlearning_rate = 1e-3\nschedule = \"constant\"\ncheckpoint_every = {}\n"
-                                "validation_every = 3\nvalidation_windows = 2\nsample_every = 3\nsample_tokens = 4\n"
-                                "threads = 1\n\n[model]\nvocab_size = 300\nhidden_size = 16\nintermediate_size = 32\n"
-                                "num_hidden_layers = 1\nnum_attention_heads = 2\n",
-                                directory, kSteps, kCheckpointEvery));
+  write_file_atomic(
+      directory + "/run.toml",
+      fmt::format("text = \"{}/text.txt\"\ndevice = \"cpu\"\nseq_len = 16\nmicro_batch = 2\ngrad_accum_steps = 2\n"
+                  "max_steps = {}\nlearning_rate = 1e-3\nschedule = \"constant\"\ncheckpoint_every = {}\n"
+                  "validation_every = 3\nvalidation_windows = 2\nsample_every = 3\nsample_tokens = 4\n"
+                  "threads = 1\n\n[model]\nvocab_size = 300\nhidden_size = 16\nintermediate_size = 32\n"
+                  "num_hidden_layers = 1\nnum_attention_heads = 2\n",
+                  directory, kSteps, kCheckpointEvery));
   return directory + "/run.toml";
 }
 

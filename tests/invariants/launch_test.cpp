@@ -296,11 +296,12 @@ TEST_F(Launched, ARunInUseIsRefused) {
 std::string run_file() {
   const std::string directory = fresh_directory("launch-options");
   write_file_atomic(directory + "/text.txt", "one two three four five six seven eight nine ten.\n");
-  write_file_atomic(directory + "/run.toml",
-                    fmt::format("text = \"{}/text.txt\"\nseq_len = 8\nmicro_batch = 1\nmax_steps = 1\n"
-                                "learning_rate = 1e-3\n\n[model]\nvocab_size = 300\nhidden_size = 16\n"
-                                "intermediate_size = 32\nnum_hidden_layers = 1\nnum_attention_heads = 2\n",
-                                directory));
+  write_file_atomic(
+      directory + "/run.toml",
+      fmt::format("text = \"{}/text.txt\"\ndevice = \"cpu\"\nseq_len = 8\nmicro_batch = 1\nmax_steps = 1\n"
+                  "learning_rate = 1e-3\n\n[model]\nvocab_size = 300\nhidden_size = 16\n"
+                  "intermediate_size = 32\nnum_hidden_layers = 1\nnum_attention_heads = 2\n",
+                  directory));
   return directory + "/run.toml";
 }
 

@@ -33,10 +33,11 @@ std::string built_checkout() {
   fs::create_directories(root + "/build");
   fs::create_symlink(program_path(), root + "/build/centavo");
   fs::create_directories(root + "/configs/runs");
-  write_file_atomic(root + "/configs/runs/quickstart.toml",
-                    "seq_len = 16\nmicro_batch = 2\nmax_steps = 2\nlearning_rate = 1e-3\nthreads = 1\n[model]\n"
-                    "vocab_size = 256\nhidden_size = 16\nintermediate_size = 32\nnum_hidden_layers = 1\n"
-                    "num_attention_heads = 2\n");
+  write_file_atomic(
+      root + "/configs/runs/quickstart.toml",
+      "device = \"cpu\"\nseq_len = 16\nmicro_batch = 2\nmax_steps = 2\nlearning_rate = 1e-3\nthreads = 1\n[model]\n"
+      "vocab_size = 256\nhidden_size = 16\nintermediate_size = 32\nnum_hidden_layers = 1\n"
+      "num_attention_heads = 2\n");
   for (const char* name : {"one \"text\".txt", "another.txt"}) {
     write_file_atomic(root + "/" + name, std::string(3000, name[0]) + "<|endoftext|>" + std::string(3000, 'x'));
   }

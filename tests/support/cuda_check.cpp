@@ -68,7 +68,7 @@ bool gpu_present() { return gpu_count() > 0; }
 Tensors run_step_cuda(Program program, const Tensors& inputs, const CudaRun& how) {
   CudaTraits traits = open_gpu(0).traits;
   traits.deterministic = how.deterministic;
-  program = add_cuda_workspaces(std::move(program), ops(), traits);
+  program = add_workspaces(std::move(program), ops(), traits);
   program = place(std::move(program), {.red_zone_bytes = 0, .borrow = {}, .share_addresses = false});
   verify(program, ops());
   CudaMachine::Options options;

@@ -94,6 +94,7 @@ RunConfig micro_run(const std::string& directory, const std::vector<std::string>
   const std::string toml = fmt::format(R"(
 text = "{}"
 out = "{}/out"
+device = "cpu"
 seq_len = 24
 micro_batch = 3
 max_steps = 8

@@ -60,13 +60,14 @@ std::string world_run_file(const std::string& directory) {
   std::string text;
   for (int i = 0; i < 400; ++i) text += fmt::format("{} and {} make {}.\n\n<|endoftext|>", i, i + 1, 2 * i + 1);
   write_file_atomic(directory + "/text.txt", text);
-  write_file_atomic(directory + "/run.toml",
-                    fmt::format("text = \"{}/text.txt\"\nseq_len = 16\nmicro_batch = 2\ngrad_accum_steps = 4\n"
-                                "grad_sum = \"tree\"\nmax_steps = 12\nlearning_rate = 3e-3\nschedule = \"constant\"\n"
-                                "checkpoint_every = 3\nvalidation_every = 6\nvalidation_windows = 8\nthreads = 1\n\n"
-                                "[model]\nvocab_size = 256\nhidden_size = 16\nintermediate_size = 32\n"
-                                "num_hidden_layers = 2\nnum_attention_heads = 2\n",
-                                directory));
+  write_file_atomic(
+      directory + "/run.toml",
+      fmt::format("text = \"{}/text.txt\"\ndevice = \"cpu\"\nseq_len = 16\nmicro_batch = 2\ngrad_accum_steps = 4\n"
+                  "grad_sum = \"tree\"\nmax_steps = 12\nlearning_rate = 3e-3\nschedule = \"constant\"\n"
+                  "checkpoint_every = 3\nvalidation_every = 6\nvalidation_windows = 8\nthreads = 1\n\n"
+                  "[model]\nvocab_size = 256\nhidden_size = 16\nintermediate_size = 32\n"
+                  "num_hidden_layers = 2\nnum_attention_heads = 2\n",
+                  directory));
   return directory + "/run.toml";
 }
 

@@ -361,20 +361,4 @@ void CudaMachine::read_elements(const std::string& buffer, int64_t first, std::s
   cuda_check(cudaStreamSynchronize(on), "reading from the GPU");
 }
 
-Program add_cuda_workspaces(Program program, const OpTable& ops, const CudaTraits& traits) {
-  for (Section& section : program.sections) {
-    for (Op& op : section.ops) {
-      const OpDef& def = ops.at(op.kind);
-      if (def.cuda_workspace_bytes == nullptr || op.workspace != kNone) continue;
-      const int64_t bytes = def.cuda_workspace_bytes(OpView(program, op), traits);
-      if (bytes == 0) continue;
-      op.workspace = program.add({.name = fmt::format("ws.{}.{}", section.name, op.id),
-                                  .dtype = DType::u8,
-                                  .shape = {bytes},
-                                  .kind = BufferKind::workspace});
-    }
-  }
-  return program;
-}
-
 }  // namespace centavo

@@ -95,7 +95,4 @@ class CudaMachine : public Machine {
   bool launched_ = false;  // a step has run, so every kernel is loaded
 };
 
-// Adds a workspace buffer to every op that needs scratch on a GPU with these traits.
-Program add_cuda_workspaces(Program program, const OpTable& ops, const CudaTraits& traits);
-
 }  // namespace centavo
