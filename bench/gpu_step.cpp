@@ -1,0 +1,164 @@
+// Training steps on one GPU, sustained; the cases that docs/benchmarks.md compares.
+//
+//   bench_gpu_step CASE SECONDS [key=value...]     a table by kind of op; a last line of JSON
+//
+// Random parameters, fresh random tokens in every step, all parameters updated, the gradient clipped at 1.0. Steps run one
+// behind the other for SECONDS; while one runs, the tokens of the next are written. The table launches three more steps
+// op by op, each op waited for, so it includes a launch (some 10 us) for every call.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "machine/cuda/cuda_machine.h"
+#include "ops/all.h"
+#include "plan/random_run.h"
+#include "train/run_config.h"
+#include "train/step_program.h"
+
+namespace centavo {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kWarmUp = 3;
+constexpr int kObserved = 3;
+
+struct Case {
+  const char* precision;
+  int64_t seq_len, micro_batch, micro_batches;
+  int64_t vocab, hidden, intermediate, layers, heads, kv_heads;
+  bool tied, bias;
+  double theta, eps;
+};
+
+const std::map<std::string, Case> kCases = {
+    {"7b-t4096-bf16", {"bf16-stochastic", 4096, 4, 1, 152064, 3584, 18944, 28, 28, 4, false, true, 1e6, 1e-6}},
+    {"7b-t1024-bf16", {"bf16-stochastic", 1024, 16, 4, 152064, 3584, 18944, 28, 28, 4, false, true, 1e6, 1e-6}},
+    {"1.5b-t1024-bf16", {"bf16-stochastic", 1024, 32, 8, 151936, 1536, 8960, 28, 12, 2, true, true, 1e6, 1e-6}},
+    {"1b-t4096-amp", {"bf16", 4096, 8, 1, 128256, 2048, 8192, 16, 32, 8, true, false, 5e5, 1e-5}},
+    {"160m-t1024-amp", {"bf16", 1024, 64, 1, 32000, 768, 3072, 12, 12, 12, false, false, 1e4, 1e-6}},
+    {"tiny", {"bf16", 256, 4, 2, 512, 256, 768, 2, 4, 2, false, false, 1e4, 1e-6}},
+};
+
+RunConfig config_of(const Case& c, const std::vector<std::string>& overrides) {
+  const std::string toml = fmt::format(
+      "device = \"cuda\"\nprecision = \"{}\"\ndocuments = \"joined\"\nseq_len = {}\nmicro_batch = {}\n"
+      "grad_accum_steps = {}\nmax_steps = 1000\nlearning_rate = 3e-4\nloss_chunk = 8192\n[model]\nvocab_size = {}\n"
+      "hidden_size = {}\nintermediate_size = {}\nnum_hidden_layers = {}\nnum_attention_heads = {}\n"
+      "num_key_value_heads = {}\ntie_word_embeddings = {}\nattention_bias = {}\nrope_theta = {}\nrms_norm_eps = {}\n",
+      c.precision, c.seq_len, c.micro_batch, c.micro_batches, c.vocab, c.hidden, c.intermediate, c.layers, c.heads,
+      c.kv_heads, c.tied, c.bias, c.theta, c.eps);
+  return parse_run_config_text(toml, "bench.toml", overrides);
+}
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+struct ByKind {
+  double seconds = 0, flops = 0, bytes = 0;
+  int64_t calls = 0;
+};
+
+void add(ByKind& row, const OpTable& ops, const Program& program, const Op& op, double seconds) {
+  const OpView view(program, op);
+  const OpDef& def = ops.at(op.kind);
+  const Cost cost = def.cost == nullptr ? Cost{0, operand_bytes(view)} : def.cost(view);
+  row.seconds += seconds;
+  row.flops += cost.flops;
+  row.bytes += cost.bytes;
+  ++row.calls;
+}
+
+void print_table(CudaMachine& machine, const OpTable& ops) {
+  std::map<std::string, ByKind> table;
+  for (int i = 0; i < kObserved; ++i) {
+    auto last = Clock::now();
+    machine.step([&](int64_t, const Section&, const Op& op) {
+      add(table[op.kind], ops, machine.program(), op, seconds_since(last));
+      last = Clock::now();
+    });
+  }
+  fmt::print("{:<20}{:>7}{:>11}{:>11}{:>10}\n", "op", "calls", "ms", "TFLOP/s", "GB/s");
+  double sum = 0;
+  for (const auto& [kind, row] : table) {
+    sum += row.seconds / kObserved;
+    fmt::print("{:<20}{:>7}{:>11.3f}{:>11.1f}{:>10.0f}\n", kind, row.calls / kObserved, 1e3 * row.seconds / kObserved,
+               row.flops / row.seconds / 1e12, row.bytes / row.seconds / 1e9);
+  }
+  fmt::print("{:<20}{:>7}{:>11.3f}\n", "sum", "", 1e3 * sum);
+}
+
+float loss_of(const CudaMachine& machine, int64_t step) {
+  const Buffer& b = machine.program().buffer(machine.program().find("metrics"));
+  float metrics[4];
+  machine.read("metrics", std::as_writable_bytes(std::span(metrics)), step % (b.ring ? b.ring->slots : 1));
+  return metrics[0];
+}
+
+void run(const std::string& name, double wanted, const std::vector<std::string>& overrides) {
+  const auto start = Clock::now();
+  const OpTable ops = all_ops();
+  const RunConfig config = config_of(kCases.at(name), overrides);
+  const int64_t free_before = open_gpu(0).free_bytes;
+  Worker worker(1);
+  worker.device = DeviceKind::cuda;
+  CudaMachine machine(training_program(ops, config, worker), ops, {});
+  const double prepared = seconds_since(start);
+  begin_random_run(machine, config);
+  feed_random_tokens(machine, config, 0);
+  std::vector<double> seconds;
+  double first = 0;
+  int64_t steps = 0;
+  double spent = 0;
+  for (; spent < wanted || steps < kWarmUp + 3; ++steps) {
+    const auto begin = Clock::now();
+    machine.step();
+    feed_random_tokens(machine, config, static_cast<uint64_t>(steps + 1));
+    machine.wait();
+    if (steps == 0) first = seconds_since(start);
+    if (steps < kWarmUp) continue;
+    seconds.push_back(seconds_since(begin));
+    spent += seconds.back();
+  }
+  const float loss = loss_of(machine, steps - 1);
+  print_table(machine, ops);
+  std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
+  const double median = seconds[seconds.size() / 2];
+  const double tokens = static_cast<double>(config.micro_batch * config.grad_accum_steps * config.seq_len);
+  constexpr double kGiB = 1 << 30;
+  const nlohmann::ordered_json line = {
+      {"tool", "centavo"},
+      {"case", name},
+      {"gpu", machine.gpu().name},
+      {"step_ms", 1e3 * median},
+      {"tokens_per_s", tokens * static_cast<double>(seconds.size()) / spent},
+      {"steps", seconds.size()},
+      {"prepare_s", prepared},
+      {"first_step_s", first},
+      {"arena_gib", static_cast<double>(machine.program().arena_bytes.at(Home::device)) / kGiB},
+      {"used_gib", static_cast<double>(free_before - open_gpu(0).free_bytes) / kGiB},
+      {"loss", loss}};
+  fmt::print("{}\n", line.dump());
+}
+
+}  // namespace
+}  // namespace centavo
+
+int main(int argc, char** argv) {
+  if (argc < 3 || !centavo::kCases.contains(argv[1])) {
+    fmt::print(stderr, "usage: bench_gpu_step CASE SECONDS [key=value...]; cases:");
+    for (const auto& [name, c] : centavo::kCases) fmt::print(stderr, " {}", name);
+    fmt::print(stderr, "\n");
+    return 2;
+  }
+  try {
+    centavo::run(argv[1], std::atof(argv[2]), {argv + 3, argv + argc});
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bench_gpu_step: {}\n", error.what());
+    return 1;
+  }
+}
