@@ -2,20 +2,22 @@
 //
 //   bench_gpu_step CASE SECONDS [key=value...]     a table by kind of op; a last line of JSON
 //
-// Random parameters, fresh random tokens in every step, all parameters updated, the gradient clipped at 1.0. Steps run one
-// behind the other for SECONDS; while one runs, the tokens of the next are written. The table launches three more steps
-// op by op, each op waited for, so it includes a launch (some 10 us) for every call.
+// Random parameters, fresh random tokens in every step, all parameters updated, the gradient clipped at 1.0. Steps run
+// one behind the other for SECONDS; while one runs, the tokens of the next are written. The table launches three more
+// steps op by op, each op waited for, so it includes a launch (some 10 us) for every call.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "machine/cuda/cuda_machine.h"
 #include "ops/all.h"
+#include "ops/attention/attention.h"
 #include "plan/random_run.h"
 #include "train/run_config.h"
 #include "train/step_program.h"
@@ -92,6 +94,21 @@ void print_table(CudaMachine& machine, const OpTable& ops) {
   fmt::print("{:<20}{:>7}{:>11.3f}\n", "sum", "", 1e3 * sum);
 }
 
+// Which kernels attention got; said once for each.
+void print_choices(const CudaMachine& machine) {
+  std::set<std::string> choices;
+  CudaLibraries libraries;
+  CudaTraits traits = machine.gpu().traits;
+  traits.libraries = &libraries;
+  for (const Section& section : machine.program().sections) {
+    for (const Op& op : section.ops) {
+      if (!op.kind.starts_with("attention")) continue;
+      choices.insert(fmt::format("{}: {}", op.kind, attention_cuda_choice(OpView(machine.program(), op), traits)));
+    }
+  }
+  for (const std::string& choice : choices) fmt::print("{}\n", choice);
+}
+
 float loss_of(const CudaMachine& machine, int64_t step) {
   const Buffer& b = machine.program().buffer(machine.program().find("metrics"));
   float metrics[4];
@@ -125,6 +142,7 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
     spent += seconds.back();
   }
   const float loss = loss_of(machine, steps - 1);
+  print_choices(machine);
   print_table(machine, ops);
   std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
   const double median = seconds[seconds.size() / 2];
