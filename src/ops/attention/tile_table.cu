@@ -42,7 +42,7 @@ void fill_tables(const int32_t* cu_seqlens, int64_t documents, int64_t tokens, c
                  CUstream_st* stream) {
   const int tables = b.capacity > 0 ? 2 : 1;
   fill_table<<<tables, kTableThreads, 0, stream>>>(
-      {cu_seqlens, static_cast<int32_t>(documents), static_cast<int32_t>(tokens)}, a, b);
+      Boundaries{cu_seqlens, static_cast<int32_t>(documents), static_cast<int32_t>(tokens)}, a, b);
   check_launch("fill_table");
 }
 
