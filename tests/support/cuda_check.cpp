@@ -66,16 +66,17 @@ Tensors rounded_to(const Program& program, Tensors inputs) {
 bool gpu_present() { return gpu_count() > 0; }
 
 Tensors run_step_cuda(Program program, const Tensors& inputs, const CudaRun& how) {
+  const OpTable& table = how.ops != nullptr ? *how.ops : ops();
   CudaTraits traits = open_gpu(0).traits;
   traits.deterministic = how.deterministic;
-  program = add_workspaces(std::move(program), ops(), traits);
+  program = add_workspaces(std::move(program), table, traits);
   program = place(std::move(program), {.red_zone_bytes = 0, .borrow = {}, .share_addresses = false});
-  verify(program, ops());
+  verify(program, table);
   CudaMachine::Options options;
   options.deterministic = how.deterministic;
   options.debug = !how.replayed;
   options.tuning_directory = how.tuning_directory;
-  CudaMachine machine(std::move(program), ops(), options);
+  CudaMachine machine(std::move(program), table, options);
   const int runs = how.replayed ? 2 : 1;  // the first is launched, the second captured and replayed
   for (int run = 0; run < runs; ++run) {
     for (const auto& [name, values] : inputs) {
@@ -102,12 +103,13 @@ Tensors run_step_cuda(Program, const Tensors&, const CudaRun&) {
 #endif
 
 void expect_cuda_close(const Forward& forward, const Tensors& inputs, DType dtype,
-                       const std::vector<std::string>& names, double bound) {
+                       const std::vector<std::string>& names, double bound, CudaRun how) {
   const Program program = build(forward, dtype);
   const Tensors in = rounded_to(program, inputs);
   const Tensors exact = run_step(build(forward, DType::f64), in);
   for (const bool replayed : {false, true}) {
-    const Tensors result = run_step_cuda(program, in, {.replayed = replayed});
+    how.replayed = replayed;
+    const Tensors result = run_step_cuda(program, in, how);
     for (const std::string& name : names) {
       expect_near(result.at(name), exact.at(name), bound,
                   fmt::format("{} {}{}", name_of(dtype), name, replayed ? " replayed" : ""));

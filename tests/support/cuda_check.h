@@ -21,6 +21,8 @@ struct CudaRun {
   bool replayed = false;  // captured and replayed twice in all, the second run's results; else launched op by op
   // Where the algorithms of large products are remembered; empty: each run times them anew, and may choose others.
   std::string tuning_directory = {};
+  // Whose kernels run; null: the product's.
+  const OpTable* ops = nullptr;
 };
 
 // As run_step of op_check.h, on the GPU.
@@ -29,7 +31,7 @@ Tensors run_step_cuda(Program program, const Tensors& inputs, const CudaRun& how
 // Runs in `dtype` on the GPU, launched and replayed, and in f64 on the CPU, on inputs that are first rounded to
 // `dtype`; expects for each named buffer |a - b| <= bound * max |b| and names the worst index.
 void expect_cuda_close(const Forward& forward, const Tensors& inputs, DType dtype,
-                       const std::vector<std::string>& names, double bound);
+                       const std::vector<std::string>& names, double bound, CudaRun how = {});
 
 // The same for the gradients of all trainable parameters, from random gradients of `outputs` (losses need none).
 void expect_cuda_gradients_close(const Forward& forward, const Tensors& inputs, DType dtype,

@@ -3,7 +3,9 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/all.h"
 #include "ops/attention/attention.h"
+#include "ops/attention/attention_cuda.h"
 #include "tests/support/cuda_check.h"
 
 namespace centavo::testing {
@@ -18,6 +20,30 @@ struct Case {
   int64_t columns() const { return (shape.heads + 2 * shape.kv_heads) * head_size; }
   int64_t documents() const { return static_cast<int64_t>(cu_seqlens.size()) - 1; }
 };
+
+// The own kernels, also where the product takes cuDNN.
+const OpTable& own_kernels() {
+  static const OpTable table = [] {
+    std::vector<OpDef> rows = all_ops().rows();
+#ifdef CENTAVO_CUDA
+    for (OpDef& row : rows) {
+      if (row.kind == "attention") {
+        row.cuda = attention_own_cuda;
+        row.cuda_workspace_bytes = attention_own_cuda_workspace;
+      } else if (row.kind == "attention_grad") {
+        row.cuda = attention_grad_own_cuda;
+        row.cuda_workspace_bytes = attention_grad_own_cuda_workspace;
+      }
+    }
+#endif
+    return OpTable(std::move(rows));
+  }();
+  return table;
+}
+
+Tensors run_own(const Program& program, const Tensors& inputs, bool replayed = false) {
+  return run_step_cuda(program, inputs, {.replayed = replayed, .ops = &own_kernels()});
+}
 
 // Roundings to bf16 (y; weights and gradients of scores before their products; dqkv) have independent signs: together
 // they are a few roundoffs of the largest element. The f32 sums of a few hundred terms add as little to f32.
@@ -37,6 +63,7 @@ Forward both_ways(const Case& c) {
            {{"heads", c.shape.heads},
             {"kv_heads", c.shape.kv_heads},
             {"max_seqlen", c.shape.max_seqlen},
+            {"uniform", int64_t{c.shape.uniform}},
             {"window", c.shape.window}});
   };
 }
@@ -59,7 +86,7 @@ void expect_close(const Case& c) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     SCOPED_TRACE(fmt::format("{} tokens, {}/{} heads of {}, window {}", c.tokens, c.shape.heads, c.shape.kv_heads,
                              c.head_size, c.shape.window));
-    expect_cuda_close(both_ways(c), in, dtype, {"y", "y.lse", "dqkv"}, bound_of(dtype));
+    expect_cuda_close(both_ways(c), in, dtype, {"y", "y.lse", "dqkv"}, bound_of(dtype), {.ops = &own_kernels()});
   }
 }
 
@@ -112,7 +139,8 @@ TEST(AttentionCuda, Gradients) {
   NEEDS_GPU();
   const Case c{150, {4, 2, 0}, 24, {0, 70, 150}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    expect_cuda_gradients_close(attention_of(c), inputs_of(c, attention_of(c)), dtype, {"y"}, bound_of(dtype));
+    expect_cuda_gradients_close(attention_of(c), inputs_of(c, attention_of(c)), dtype, {"y"}, bound_of(dtype),
+                                {.ops = &own_kernels()});
   }
 }
 
@@ -129,7 +157,7 @@ TEST(AttentionCuda, PaddingIsZeroWhateverItHolds) {
     }
   }
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Tensors out = run_step_cuda(build(both_ways(c), dtype), in);
+    const Tensors out = run_own(build(both_ways(c), dtype), in);
     for (int64_t token = 0; token < c.tokens; ++token) {
       for (int64_t i = 0; i < c.columns(); ++i) {
         const double value = out.at("dqkv")[static_cast<size_t>(token * c.columns() + i)];
@@ -155,7 +183,7 @@ TEST(AttentionCuda, NaNStaysInItsDocument) {
     in["qkv"][static_cast<size_t>(20 * c.columns() + i)] = std::numeric_limits<double>::quiet_NaN();
   }
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Tensors out = run_step_cuda(build(both_ways(c), dtype), in);
+    const Tensors out = run_own(build(both_ways(c), dtype), in);
     EXPECT_TRUE(std::isnan(out.at("y")[20 * 16]));
     EXPECT_TRUE(std::isnan(out.at("dqkv")[static_cast<size_t>(20 * c.columns())]));
     for (size_t i = 70 * 16; i < 140 * 16; ++i) EXPECT_TRUE(std::isfinite(out.at("y")[i])) << i;
@@ -172,8 +200,8 @@ TEST(AttentionCuda, WrongBoundariesAreMadeSafe) {
   Tensors wrong = in;
   wrong["cu_seqlens"] = {-4, 75, 2, 1000, -7};
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Tensors expected = run_step_cuda(build(both_ways(safe), dtype), in);
-    const Tensors out = run_step_cuda(build(both_ways(safe), dtype), wrong);
+    const Tensors expected = run_own(build(both_ways(safe), dtype), in);
+    const Tensors out = run_own(build(both_ways(safe), dtype), wrong);
     for (const char* name : {"y", "y.lse", "dqkv"}) EXPECT_EQ(out.at(name), expected.at(name)) << name;
   }
 }
@@ -185,7 +213,7 @@ TEST(AttentionCuda, LargeScoresStayFinite) {
   double largest = 0;
   for (double& value : in.at("qkv")) largest = std::max(largest, std::fabs(value *= 1e9));
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Tensors out = run_step_cuda(build(attention_of(c), dtype), in);
+    const Tensors out = run_own(build(attention_of(c), dtype), in);
     for (const double y : out.at("y")) EXPECT_TRUE(std::fabs(y) <= 1.01 * largest) << y;  // a mean of v
     for (const double lse : out.at("y.lse")) EXPECT_TRUE(std::isfinite(lse)) << lse;
   }
@@ -196,7 +224,7 @@ TEST(AttentionCuda, Repeatable) {
   for (const int64_t head_size : {16, 128}) {
     const Case c{300, {4, 2, 0}, head_size, {0, 130, 200, 290}};
     for (const DType dtype : {DType::f32, DType::bf16}) {
-      expect_cuda_repeatable(both_ways(c), inputs_of(c, both_ways(c)), dtype, {}, {.deterministic = true});
+      expect_cuda_repeatable(both_ways(c), inputs_of(c, both_ways(c)), dtype, {}, {.ops = &own_kernels()});
     }
   }
 }
@@ -244,7 +272,7 @@ void expect_cache_close(const Cached& cached_case) {
     for (const char* name : {"k", "v"}) exact_in[name] = rounded(in[name], dtype);
     const Tensors exact = run_step(build(cached(cached_case), DType::f64), exact_in);
     for (const bool replayed : {false, true}) {
-      const Tensors out = run_step_cuda(build(cached(cached_case), dtype), exact_in, {.replayed = replayed});
+      const Tensors out = run_own(build(cached(cached_case), dtype), exact_in, replayed);
       for (const char* name : {"y", "y.lse"}) expect_near(out.at(name), exact.at(name), bound_of(dtype), name);
       for (const char* name : {"k", "v"}) {
         for (size_t i = 0; i < exact.at(name).size(); ++i) {
@@ -271,11 +299,11 @@ TEST(AttentionCuda, NothingIsWrittenPastTheCache) {
   // Sequence 0 has one free row for two tokens; the position of sequence 1 is wild.
   const Cached c{{3, {1, 1, 2}, 1, {0, 2, 3}}, 4, {3, 1000}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Tensors out = run_step_cuda(build(cached(c), dtype), {{"cu_seqlens", {0, 2, 3}},
-                                                                {"position", {3, 1000}},
-                                                                {"qkv", {0, 1, 10, 0, 1, 20, 0, 1, 30}},
-                                                                {"k", {1, 1, 1, -1, 1, 1, 1, 1}},
-                                                                {"v", {1, 2, 4, -1, 1, 1, 1, 3}}});
+    const Tensors out = run_own(build(cached(c), dtype), {{"cu_seqlens", {0, 2, 3}},
+                                                          {"position", {3, 1000}},
+                                                          {"qkv", {0, 1, 10, 0, 1, 20, 0, 1, 30}},
+                                                          {"k", {1, 1, 1, -1, 1, 1, 1, 1}},
+                                                          {"v", {1, 2, 4, -1, 1, 1, 1, 3}}});
     EXPECT_EQ(out.at("v"), (std::vector<double>{1, 2, 4, 10, 1, 1, 1, 3}));
     EXPECT_EQ(out.at("k"), (std::vector<double>{1, 1, 1, 1, 1, 1, 1, 1}));
     // Position 3 sees rows 2 and 3; 4, past the end, sees row 3; position 4 of sequence 1 sees its row 3.
