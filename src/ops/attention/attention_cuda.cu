@@ -126,7 +126,8 @@ int64_t attention_own_cuda_workspace(const OpView& v, const CudaTraits&) {
 CudaKernel attention_own_cuda(const OpView& v, const CudaTraits&) {
   const AttentionSizes sizes = attention_sizes(v, 0, 1);
   const int64_t max_len = v.has_input(2) ? v.in(2)[1] : 0;
-  CHECK(max_len + sizes.tokens < std::numeric_limits<int32_t>::max(), "a cache of {} rows", max_len);
+  CHECK(max_len + sizes.tokens <= kMostPositions, "attention over {} tokens and a cache of {} rows", sizes.tokens,
+        max_len);
   if (sizes.tokens == 0) return [](const CudaCall&) {};
   return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
     using T = typename decltype(tag)::type;

@@ -186,8 +186,7 @@ int64_t attention_grad_own_cuda_workspace(const OpView& v, const CudaTraits&) {
 
 CudaKernel attention_grad_own_cuda(const OpView& v, const CudaTraits&) {
   const AttentionSizes sizes = attention_sizes(v, 1, 4);
-  CHECK(sizes.tokens * sizes.heads < std::numeric_limits<int32_t>::max(), "attention_grad over {} rows",
-        sizes.tokens * sizes.heads);
+  CHECK(sizes.tokens <= kMostPositions, "attention_grad over {} tokens", sizes.tokens);
   if (sizes.tokens == 0) return [](const CudaCall&) {};
   return visit_cuda(v.input(1).dtype, [&](auto tag) -> CudaKernel {
     using T = typename decltype(tag)::type;

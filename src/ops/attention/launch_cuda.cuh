@@ -11,12 +11,15 @@
 
 namespace centavo::flash {
 
+// Positions, and a window behind one, are counted in 32 bits.
+inline constexpr int64_t kMostPositions = int64_t{1} << 30;
+
 inline Heads heads_of(const AttentionSizes& s) {
   return {.tokens = static_cast<int32_t>(s.tokens),
           .heads = static_cast<int32_t>(s.heads),
           .kv_heads = static_cast<int32_t>(s.kv_heads),
           .head_size = static_cast<int32_t>(s.head_size),
-          .window = static_cast<int32_t>(std::min<int64_t>(s.window, s.tokens)),
+          .window = static_cast<int32_t>(std::min(s.window, kMostPositions)),
           .group = Divisor(static_cast<uint32_t>(s.group())),
           .scale = attention_scale<float>(s)};
 }
