@@ -37,7 +37,8 @@
 //
 // Error, with u the roundoff of T's accumulator, n the keys seen and e = (D + 4) u max sum_d |q_d k_d| / sqrt(D) the
 // error of a score: |y - exact| <= (2 e + (n + 8) u) max |v| plus one rounding to T; |lse - exact| <= e + (n + 8) u.
-// A NaN or infinity may reach every token of its document.
+// A NaN or infinity may reach every token of its document. On CUDA in bf16 the weights p, and in the backward p and ds,
+// are rounded to bf16 before they are multiplied: y is off by one more roundoff of bf16 times max |v|.
 //
 // Cost: that of documents of max_seqlen tokens each, the most there can be to do; what is masked is not counted.
 //

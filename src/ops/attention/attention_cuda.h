@@ -1,4 +1,6 @@
-// centavo's own CUDA kernels of attention: linear in memory, deterministic, without any library.
+// centavo's own CUDA kernels of attention: linear in memory, always deterministic, without any library. They ask
+// nothing of max_seqlen and uniform: cu_seqlens is what counts. The backward computes scores and dp twice, seven
+// products instead of five, so that no two blocks add to one sum.
 //
 // bf16 with D a multiple of 8 and operands at multiples of 16 bytes: tensor cores. Everything else, f32 among it: plain
 // f32 arithmetic on tiles in shared memory.

@@ -47,8 +47,8 @@ Tensors run_own(const Program& program, const Tensors& inputs, bool replayed = f
 
 // Roundings to bf16 (y; weights and gradients of scores before their products; dqkv) have independent signs: together
 // they are a few roundoffs of the largest element. The f32 sums of a few hundred terms add as little to f32.
-constexpr double kBf16Roundoffs = 8;
-constexpr double kF32Roundoffs = 128;
+constexpr double kBf16Roundoffs = 4;
+constexpr double kF32Roundoffs = 64;
 
 double bound_of(DType dtype) { return unit_roundoff(dtype) * (dtype == DType::bf16 ? kBf16Roundoffs : kF32Roundoffs); }
 
