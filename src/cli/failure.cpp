@@ -32,6 +32,7 @@ Failure failure_of(const std::exception& error) {
     return {3, false, "the system has no memory left for the host's own tables; use a smaller model or batch"};
   }
   if (is<RankError>(error)) return {4, true, one_line(what)};
+  if (is<DeviceError>(error)) return {4, false, one_line(what)};
   if (is<IoError>(error) || is<std::system_error>(error)) return {4, false, one_line(what)};
   return {4, false, one_line(fmt::format("a library failed: {}", what))};  // oneDNN cannot make a primitive, say
 }
