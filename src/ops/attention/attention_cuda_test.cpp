@@ -285,10 +285,11 @@ void expect_cache_close(const Cached& cached_case) {
 TEST(AttentionCuda, Cache) {
   NEEDS_GPU();
   for (const int64_t head_size : {3, 8, 64, 128}) {
-    expect_cache_close({{3, {4, 2, 0}, head_size, {0, 1, 2, 2, 3}}, 300, {200, 0, 7, 299}});  // decoding
-    expect_cache_close({{150, {6, 2, 0}, head_size, {0, 80, 150}}, 300, {90, 0}});            // prefilling
-    expect_cache_close({{20, {2, 1, 40}, head_size, {2, 10, 18}}, 150, {120, 0}});            // window, padding
-    expect_cache_close({{12, {2, 1, 3}, head_size, {0, 8, 10, 12}}, 70, {66, 70, 68}});       // past the end
+    const Cached decoding = {{3, {4, 2, 0}, head_size, {0, 1, 2, 2, 3}}, 300, {200, 0, 7, 299}};
+    const Cached prefilling = {{150, {6, 2, 0}, head_size, {0, 80, 150}}, 300, {90, 0}};
+    const Cached window_and_padding = {{20, {2, 1, 40}, head_size, {2, 10, 18}}, 150, {120, 0}};
+    const Cached past_the_end = {{12, {2, 1, 3}, head_size, {0, 8, 10, 12}}, 70, {66, 70, 68}};
+    for (const Cached* c : {&decoding, &prefilling, &window_and_padding, &past_the_end}) expect_cache_close(*c);
   }
 }
 
