@@ -151,7 +151,7 @@ TEST_F(BadInput, RunFiles) {
   file_refused("", {path("bad.toml"), "seq_len is missing"});
   file_refused("seq_len = 16\nmicro_batch = = 2\n", {path("bad.toml") + ":2: ", "not TOML"});
   file_refused("learning_rat = 1\n" + run_text(), {path("bad.toml") + ":1: ", "did you mean learning_rate?"});
-  file_refused(run_text() + "head_dim = \"8\"\n", {path("bad.toml") + ":16: ", "model.head_dim must be an integer"});
+  file_refused(run_text() + "head_dim = \"8\"\n", {path("bad.toml") + ":17: ", "model.head_dim must be an integer"});
 }
 
 TEST_F(BadInput, Values) {

@@ -35,7 +35,7 @@ TEST(OpCase, NamesDtypesAbsenceAndBindings) {
   EXPECT_THAT(case_at(program, 0).extents, ElementsAre(6, 4, 8, 4, 6, 8));
   EXPECT_EQ(case_at(program, 0).cost.flops, 2.0 * 6 * 4 * 8);
   EXPECT_EQ(case_at(program, 2).signature, "attention f32 i32 - - - > f32 f32 - -");
-  EXPECT_THAT(case_at(program, 2).extents, ElementsAre(6, 12, 7, 6, 4, 1, 6, 1, 1, 3, 0));
+  EXPECT_THAT(case_at(program, 2).extents, ElementsAre(6, 12, 7, 6, 4, 1, 6, 1, 1, 3, 0, 0));
 }
 
 // Three tokens see 1 + 2 + 3 keys, twice.
