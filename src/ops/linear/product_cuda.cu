@@ -111,7 +111,8 @@ std::string CudaProduct::Case::key() const {
 
 int64_t CudaProduct::workspace_bytes(const ProductSpec& spec, const CudaTraits& traits) {
   check_types(spec);
-  return library_bytes(traits) + kWorkspaceAlignment + (rounds_apart(spec) ? align_up(spec.m * spec.n * size_of(DType::f32)) : 0);
+  return library_bytes(traits) + kWorkspaceAlignment +
+         (rounds_apart(spec) ? align_up(spec.m * spec.n * size_of(DType::f32)) : 0);
 }
 
 CudaProduct::CudaProduct(const ProductSpec& spec, const CudaProductLayout& layout, const CudaTraits& traits)
