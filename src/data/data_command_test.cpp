@@ -42,12 +42,14 @@ class DataCommand : public ::testing::Test {
   std::string root_;
 };
 
-// Two threads hold two times eight batches of half a MiB, their ids, and what is counted.
+// Two threads hold two times eight batches of half a MiB, their ids, and what is counted; beside it stands what the
+// program takes to start, which with CUDA's libraries is more.
 TEST_F(DataCommand, MemoryDoesNotGrowWithTheText) {
   write_generated_corpus(root_ + "/text", kTextBytes, 5);
   const ProgramResult built = build({"--vocab-size", "4096"});
   ASSERT_EQ(built.exit_code, 0) << built.out;
-  EXPECT_LT(built.peak_bytes, kMemoryFactor * (int64_t{96} << 20));
+  const int64_t start = run_centavo({"--help"}).peak_bytes;
+  EXPECT_LT(built.peak_bytes - start, kMemoryFactor * (int64_t{88} << 20));
   EXPECT_THAT(built.out, AllOf(HasSubstr("5 files, vocabulary 4,096, data hash "), HasSubstr("training "),
                                HasSubstr("validation ")));
   EXPECT_THAT(build({"--vocab-size", "4096"}).out, HasSubstr("was made from the same files and settings already"));
