@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "machine/cuda/tuning_file.h"
-#include "ops/cuda/check.h"
+#include "ops/cuda/check.cuh"
 #include "passes/place.h"
 
 namespace centavo {
@@ -182,7 +182,6 @@ CudaMachine::Operand CudaMachine::bind(BufferId id, Lane lane) {
     void* place = nullptr;
     cuda_check(cudaMalloc(&place, static_cast<size_t>(align_up(ring.slots.bytes))), "allocating a ring's slot");
     staged = static_cast<std::byte*>(place);
-    staged_bytes_ += align_up(ring.slots.bytes);
   }
   return {.address = staged + offset,
           .ring = static_cast<int64_t>(ring_of_.at(root_id)),

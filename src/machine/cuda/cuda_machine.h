@@ -55,8 +55,6 @@ class CudaMachine : public Machine {
   void wait() const;
 
   const Gpu& gpu() const { return gpu_; }
-  // Bytes of device memory beside the arena: staged slots of rings.
-  int64_t staged_bytes() const { return staged_bytes_; }
 
  private:
   static constexpr size_t kLanes = 4;
@@ -85,7 +83,6 @@ class CudaMachine : public Machine {
   std::map<Home, std::byte*> arenas_;
   std::vector<Ring> rings_;
   std::map<BufferId, size_t> ring_of_;  // by root
-  int64_t staged_bytes_ = 0;
   std::map<std::string, std::vector<Prepared>> sections_;
   std::map<std::string, CUgraphExec_st*> graphs_;
   std::array<CUstream_st*, kLanes> streams_ = {};

@@ -1,7 +1,7 @@
 #include "machine/cuda/gpu.h"
 
 #include "machine/cuda/rings.h"
-#include "ops/cuda/check.h"
+#include "ops/cuda/check.cuh"
 
 namespace centavo {
 namespace {

@@ -6,20 +6,11 @@
 #include "ops/all.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/attention_cuda.h"
+#include "tests/support/attention_cases.h"
 #include "tests/support/cuda_check.h"
 
 namespace centavo::testing {
 namespace {
-
-struct Case {
-  int64_t tokens = 0;
-  AttentionShape shape;
-  int64_t head_size = 1;
-  std::vector<double> cu_seqlens;
-
-  int64_t columns() const { return (shape.heads + 2 * shape.kv_heads) * head_size; }
-  int64_t documents() const { return static_cast<int64_t>(cu_seqlens.size()) - 1; }
-};
 
 // The own kernels, also where the product takes cuDNN.
 const OpTable& own_kernels() {
@@ -51,29 +42,6 @@ constexpr double kBf16Roundoffs = 4;
 constexpr double kF32Roundoffs = 64;
 
 double bound_of(DType dtype) { return unit_roundoff(dtype) * (dtype == DType::bf16 ? kBf16Roundoffs : kF32Roundoffs); }
-
-// Forward and backward as ops, so that padding can be looked at.
-Forward both_ways(const Case& c) {
-  return [=](Builder& b) {
-    const BufferId cu = b.stream_in("cu_seqlens", DType::i32, {c.documents() + 1});
-    const BufferId qkv = b.parameter("qkv", {c.tokens, c.columns()});
-    const BufferId dy = b.parameter("dy", {c.tokens, c.shape.heads * c.head_size});
-    const BufferId y = attention(b, "y", qkv, cu, c.shape);
-    b.call("attention_grad", {dy, qkv, y, b.program.find("y.lse"), cu}, {"dqkv"},
-           {{"heads", c.shape.heads},
-            {"kv_heads", c.shape.kv_heads},
-            {"max_seqlen", c.shape.max_seqlen},
-            {"uniform", int64_t{c.shape.uniform}},
-            {"window", c.shape.window}});
-  };
-}
-
-Forward attention_of(const Case& c) {
-  return [=](Builder& b) {
-    const BufferId cu = b.stream_in("cu_seqlens", DType::i32, {c.documents() + 1});
-    attention(b, "y", b.parameter("qkv", {c.tokens, c.columns()}), cu, c.shape);
-  };
-}
 
 Tensors inputs_of(const Case& c, const Forward& forward) {
   Tensors in = random_inputs(build(forward));

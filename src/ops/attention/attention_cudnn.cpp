@@ -128,11 +128,11 @@ struct Scratch {
   float* stats = nullptr;
   void* dk = nullptr;
   void* dv = nullptr;
-  void* library = nullptr;  // cuDNN's, and the own kernels' before it
+  void* cudnn = nullptr;  // cuDNN's, and the own kernels' before it
 };
 
 // Lays a workspace out; with a null base only its size is of interest.
-Scratch scratch_of(const Request& r, int64_t library_bytes, Parts& parts) {
+Scratch scratch_of(const Request& r, int64_t cudnn_bytes, Parts& parts) {
   const SdpaCase& c = r.whole;
   Scratch s;
   const bool one_sequence = c.batch == 1 && c.form == SdpaCase::uniform;
@@ -153,7 +153,7 @@ Scratch scratch_of(const Request& r, int64_t library_bytes, Parts& parts) {
     s.dk = parts.take(bytes_of(c.tokens * c.kv_heads * c.head_size));
     s.dv = parts.take(bytes_of(c.tokens * c.kv_heads * c.head_size));
   }
-  s.library = parts.take(library_bytes);
+  s.cudnn = parts.take(cudnn_bytes);
   return s;
 }
 
@@ -294,7 +294,7 @@ CudaKernel uniform_backward(const Request& r, SharedPlan plan) {
       lse_by_sequence(call.in<float>(kGradLse), scratch.stats, c.batch, c.heads, c.seq, call.stream);
       memory.stats = scratch.stats;
     }
-    memory.workspace = scratch.library;
+    memory.workspace = scratch.cudnn;
     for (int64_t sequence = 0; sequence < c.batch; sequence += turn.batch) {
       for (int64_t head = 0; head < c.kv_heads; head += turn.kv_heads) {
         plan->run(memory_of_turn(memory, c, sequence, head), call.stream);
@@ -312,7 +312,7 @@ struct RestCall {
       : inputs(whole.inputs.begin(), whole.inputs.end()), call(whole) {
     inputs[cu_seqlens] = scratch.table.rest;
     call.inputs = inputs;
-    call.workspace = scratch.library;
+    call.workspace = scratch.cudnn;
   }
   RestCall(const RestCall&) = delete;
   RestCall& operator=(const RestCall&) = delete;
@@ -327,7 +327,7 @@ CudaKernel packed_forward(const Request& r, SharedPlan plan, CudaKernel own) {
     SdpaMemory memory = forward_memory(call, r.whole);
     memory.stats = scratch.stats;
     memory.documents = scratch.table;
-    memory.workspace = scratch.library;
+    memory.workspace = scratch.cudnn;
     plan->run(memory, call.stream);
     lse_from_stats(r.packed, scratch.table, scratch.stats, call.out<float>(kLse), call.stream);
   };
@@ -343,7 +343,7 @@ CudaKernel packed_backward(const Request& r, SharedPlan plan, CudaKernel own) {
     SdpaMemory memory = backward_memory(call, r.whole);
     memory.stats = scratch.stats;
     memory.documents = scratch.table;
-    memory.workspace = scratch.library;
+    memory.workspace = scratch.cudnn;
     if (scratch.dk != nullptr) {
       memory.dk = scratch.dk;
       memory.dv = scratch.dv;

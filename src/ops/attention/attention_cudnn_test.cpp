@@ -7,6 +7,7 @@
 
 #include "ops/all.h"
 #include "ops/attention/attention.h"
+#include "tests/support/attention_cases.h"
 #include "tests/support/cuda_check.h"
 
 #ifdef CENTAVO_CUDA
@@ -17,37 +18,10 @@
 namespace centavo::testing {
 namespace {
 
-struct Case {
-  AttentionShape shape;
-  int64_t head_size = 64;
-  int64_t tokens = 0;
-  std::vector<double> cu_seqlens;
-
-  int64_t columns() const { return (shape.heads + 2 * shape.kv_heads) * head_size; }
-  int64_t documents() const { return static_cast<int64_t>(cu_seqlens.size()) - 1; }
-  int64_t group() const { return shape.heads / shape.kv_heads; }
-};
-
 Case uniform(int64_t heads, int64_t kv_heads, int64_t head_size, int64_t sequences, int64_t seq, int64_t window = 0) {
-  Case c{{heads, kv_heads, window, seq, true}, head_size, sequences * seq, {}};
+  Case c{sequences * seq, {heads, kv_heads, window, seq, true}, head_size, {}};
   for (int64_t s = 0; s <= sequences; ++s) c.cu_seqlens.push_back(static_cast<double>(s * seq));
   return c;
-}
-
-// Forward and backward as ops.
-Forward both_ways(const Case& c) {
-  return [=](Builder& b) {
-    const BufferId cu = b.stream_in("cu_seqlens", DType::i32, {c.documents() + 1});
-    const BufferId qkv = b.parameter("qkv", {c.tokens, c.columns()});
-    const BufferId dy = b.parameter("dy", {c.tokens, c.shape.heads * c.head_size});
-    const BufferId y = attention(b, "y", qkv, cu, c.shape);
-    b.call("attention_grad", {dy, qkv, y, b.program.find("y.lse"), cu}, {"dqkv"},
-           {{"heads", c.shape.heads},
-            {"kv_heads", c.shape.kv_heads},
-            {"max_seqlen", c.shape.max_seqlen},
-            {"uniform", int64_t{c.shape.uniform}},
-            {"window", c.shape.window}});
-  };
 }
 
 // bf16 numbers.
@@ -157,23 +131,23 @@ TEST(AttentionCudnnCuda, HeadSizes) {
 
 TEST(AttentionCudnnCuda, PackedDocuments) {
   NEEDS_GPU();
-  expect_case({{2, 2, 0, 250, false}, 64, 600, {0, 200, 350, 350, 600}});      // one empty
-  expect_case({{4, 2, 0, 256, false}, 128, 512, {0, 1, 130, 131, 387, 512}});  // grouped
-  expect_case({{4, 1, 50, 256, false}, 64, 500, {10, 200, 300, 480, 480}});    // window, padding on both sides
-  expect_case({{2, 1, 0, 1024, false}, 128, 2048, {0, 1000, 1024, 2000, 2048}});
+  expect_case({600, {2, 2, 0, 250, false}, 64, {0, 200, 350, 350, 600}});      // one empty
+  expect_case({512, {4, 2, 0, 256, false}, 128, {0, 1, 130, 131, 387, 512}});  // grouped
+  expect_case({500, {4, 1, 50, 256, false}, 64, {10, 200, 300, 480, 480}});    // window, padding on both sides
+  expect_case({2048, {2, 1, 0, 1024, false}, 128, {0, 1000, 1024, 2000, 2048}});
 }
 
 // Far more documents than are handed to cuDNN; the own kernels do the others.
 TEST(AttentionCudnnCuda, ManyDocuments) {
   NEEDS_GPU();
-  Case c{{4, 2, 0, 128, false}, 64, 512, {}};
+  Case c{512, {4, 2, 0, 128, false}, 64, {}};
   for (int64_t d = 0; d <= c.tokens; ++d) c.cu_seqlens.push_back(std::min<double>(7 * static_cast<double>(d), 505));
   expect_case(c);
 }
 
 TEST(AttentionCudnnCuda, PaddingIsZero) {
   NEEDS_GPU();
-  const Case c{{4, 2, 0, 128, false}, 64, 300, {7, 60, 60, 180, 290}};
+  const Case c{300, {4, 2, 0, 128, false}, 64, {7, 60, 60, 180, 290}};
   const Tensors out = run_step_cuda(build(both_ways(c), DType::bf16), inputs_of(c));
   for (int64_t token = 0; token < c.tokens; ++token) {
     if (token >= 7 && token < 290) continue;
@@ -188,7 +162,7 @@ TEST(AttentionCudnnCuda, PaddingIsZero) {
 
 TEST(AttentionCudnnCuda, WrongBoundariesAreMadeSafe) {
   NEEDS_GPU();
-  const Case safe{{2, 1, 0, 0, false}, 64, 300, {0, 120, 120, 300, 300}};
+  const Case safe{300, {2, 1, 0, 0, false}, 64, {0, 120, 120, 300, 300}};
   const Tensors in = inputs_of(safe);
   Tensors wrong = in;
   wrong["cu_seqlens"] = {-4, 120, 2, 1000, -7};

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "ops/cuda/check.h"
+#include "ops/cuda/check.cuh"
 #include "program/op_table.h"
 
 namespace centavo {

@@ -1,4 +1,4 @@
-// Checked calls of the CUDA runtime, for .cu files and machine/cuda/.
+// Checked calls of the CUDA runtime; for .cu files and machine/cuda/ alone.
 #pragma once
 
 #include <cuda_runtime_api.h>
