@@ -11,6 +11,8 @@
 
 namespace centavo {
 
+class OpTable;  // program/op_table.h
+
 // Called after each op of a step that is run op by op: `call` counts section calls of the step.
 using OpObserver = std::function<void(int64_t call, const Section& section, const Op& op)>;
 
@@ -29,6 +31,10 @@ class Machine {
   // Elements from `first` on of a buffer that is no ring.
   virtual void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) = 0;
   virtual void read_elements(const std::string& buffer, int64_t first, std::span<std::byte> bytes) const = 0;
+
+  // Runs the step of another placed program once, alone on this rank and to its end; buffers that it borrows are this
+  // machine's.
+  virtual void run_once(Program program, const OpTable& ops) = 0;
 };
 
 // Elements [first, first + count) of a buffer that is no ring, read when they are needed: while the machine lives and

@@ -2,8 +2,9 @@
 
 #include <cmath>
 
-#include "base/parallel.h"
-#include "base/rng.h"
+#include "ops/all.h"
+#include "ops/normal/normal.h"
+#include "passes/place.h"
 #include "program/tensors.h"
 
 namespace centavo {
@@ -11,12 +12,7 @@ namespace {
 
 bool ends_with(const std::string& name, std::string_view suffix) { return name.ends_with(suffix); }
 
-struct Law {
-  double mean = 0;
-  double deviation = 0;
-};
-
-Law law_of(const std::string& name, const Shape& shape, const ModelConfig& config) {
+NormalLaw law_of(const std::string& name, const Shape& shape, const ModelConfig& config) {
   if (ends_with(name, "norm.weight")) return {1, 0};
   if (ends_with(name, ".bias") || ends_with(name, ".lora_b")) return {0, 0};
   if (ends_with(name, ".lora_a")) return {0, 1 / std::sqrt(static_cast<double>(shape.back()))};
@@ -25,26 +21,29 @@ Law law_of(const std::string& name, const Shape& shape, const ModelConfig& confi
   return {0, config.initializer_range / (residual ? std::sqrt(2 * layers) : 1.0)};
 }
 
-// Elements [begin, end) of a parameter.
-std::vector<float> draw(const TensorPart& part, const std::string& parameter, const Law& law, uint64_t seed) {
-  const RandomStream stream{seed, stream_of(parameter.data(), parameter.size())};
-  std::vector<float> values(static_cast<size_t>(part.elements()));
-  parallel_for(part.elements(), 4096, [&](int64_t i) {
-    const double noise = law.deviation == 0 ? 0 : law.deviation * stream.normal(static_cast<uint64_t>(part.begin + i));
-    values[static_cast<size_t>(i)] = static_cast<float>(law.mean + noise);
-  });
-  return values;
-}
-
-void write_part(Machine& machine, const TensorPart& part, const std::vector<float>& values) {
-  visit_compute(part.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    std::vector<T> typed;
-    typed.reserve(values.size());
-    for (const float value : values) typed.push_back(convert<T>(value));
-    machine.write_elements(machine.program().buffer(part.buffer).name, part.at,
-                           std::as_bytes(std::span<const T>(typed)));
-  });
+// Writes the elements of `part`, in memory that the program borrows.
+void draw(Builder& b, const TensorPart& part, const Buffer& lent, const std::string& parameter, const NormalLaw& law,
+          uint64_t seed) {
+  BufferId whole = b.program.find(lent.name);
+  if (whole == kNone) {
+    whole = b.program.add({.name = lent.name,
+                           .dtype = lent.dtype,
+                           .shape = lent.shape,
+                           .kind = lent.kind,
+                           .home = lent.home,
+                           .borrowed = true});
+  }
+  const BufferId window = b.program.add({.name = part.tensor + ".drawn",
+                                         .dtype = lent.dtype,
+                                         .shape = {part.elements()},
+                                         .kind = lent.kind,
+                                         .home = lent.home,
+                                         .view = View{whole, part.at}});
+  if (law.deviation == 0) {
+    b.call("fill", {}, {Into(window)}, {{"value", law.mean}});
+  } else {
+    normal(b, window, law, {seed, stream_of(parameter.data(), parameter.size())}, part.begin);
+  }
 }
 
 constexpr std::string_view kMaster = ".master";
@@ -52,12 +51,17 @@ constexpr std::string_view kMaster = ".master";
 }  // namespace
 
 void initialize_parameters(Machine& machine, const ModelConfig& config, uint64_t seed) {
-  for (const TensorPart& part : tensor_parts(machine.program())) {
+  const OpTable ops = all_ops();
+  const Program& program = machine.program();
+  Builder b(ops, "initialize");
+  for (const TensorPart& part : tensor_parts(program)) {
     const bool master = part.kind == BufferKind::optimizer_state && part.tensor.ends_with(kMaster);
     if (part.kind != BufferKind::parameter && !master) continue;
     const std::string parameter = master ? part.tensor.substr(0, part.tensor.size() - kMaster.size()) : part.tensor;
-    write_part(machine, part, draw(part, parameter, law_of(parameter, part.shape, config), seed));
+    if (part.elements() == 0) continue;
+    draw(b, part, program.buffer(part.buffer), parameter, law_of(parameter, part.shape, config), seed);
   }
+  machine.run_once(place(std::move(b.program)), ops);
 }
 
 }  // namespace centavo

@@ -14,6 +14,7 @@
 #include "ops/fill/fill.h"
 #include "ops/linear/linear.h"
 #include "ops/lm_head_loss/lm_head_loss.h"
+#include "ops/normal/normal.h"
 #include "ops/quantize/quantize.h"
 #include "ops/reduce_scatter/reduce_scatter.h"
 #include "ops/rmsnorm/rmsnorm.h"
@@ -40,7 +41,7 @@ OpTable all_ops() {
       add_def(),          cast_def(),
       copy_def(),                          //
       amax_def(),         quantize_def(),  //
-      fill_def(),
+      fill_def(),         normal_def(),
       tree_sum_def(),  //
       advance_def(),      all_gather_def(),
       all_reduce_def(),   reduce_scatter_def(),  //

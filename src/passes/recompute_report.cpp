@@ -7,10 +7,9 @@ namespace centavo {
 namespace {
 
 // layers.3.gate_up -> layers.*.gate_up
-std::string kind_of(std::string name) {
+std::string kind_of(const std::string& name) {
   const std::string prefix = "layers.";
-  return name.starts_with(prefix) ? name.replace(prefix.size(), name.find('.', prefix.size()) - prefix.size(), "*")
-                                  : name;
+  return name.starts_with(prefix) ? prefix + "*" + name.substr(name.find('.', prefix.size())) : name;
 }
 
 std::string ops_text(const Program& program, const RecomputeStep& step) {

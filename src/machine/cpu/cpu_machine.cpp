@@ -218,4 +218,8 @@ void CpuMachine::read_elements(const std::string& buffer, int64_t first, std::sp
   copy_bytes(bytes.data(), elements(buffer, first, bytes.size()), bytes.size());
 }
 
+void CpuMachine::run_once(Program program, const OpTable& ops) {
+  CpuMachine(std::move(program), ops, {.threads = options_.threads, .lender = this}).step();
+}
+
 }  // namespace centavo

@@ -43,6 +43,7 @@ class CpuMachine : public Machine {
 
   void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) override;
   void read_elements(const std::string& buffer, int64_t first, std::span<std::byte> bytes) const override;
+  void run_once(Program program, const OpTable& ops) override;
 
   // The first byte of a buffer's slot. CHECKs the name.
   std::byte* memory(const std::string& buffer, int64_t slot = 0) const;

@@ -360,4 +360,10 @@ void CudaMachine::read_elements(const std::string& buffer, int64_t first, std::s
   cuda_check(cudaStreamSynchronize(on), "reading from the GPU");
 }
 
+void CudaMachine::run_once(Program program, const OpTable& ops) {
+  CudaMachine borrower(std::move(program), ops, {.gpu = options_.gpu, .lender = this});
+  borrower.step();
+  borrower.wait();
+}
+
 }  // namespace centavo

@@ -48,6 +48,7 @@ class CudaMachine : public Machine {
   void read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot = 0) const override;
   void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) override;
   void read_elements(const std::string& buffer, int64_t first, std::span<std::byte> bytes) const override;
+  void run_once(Program program, const OpTable& ops) override;
 
   // Where a buffer's slot lies on the device.
   std::byte* memory(const std::string& buffer, int64_t slot = 0) const;

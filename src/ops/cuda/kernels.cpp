@@ -14,6 +14,7 @@
 #include "ops/fill/fill.h"
 #include "ops/linear/linear.h"
 #include "ops/lm_head_loss/lm_head_loss.h"
+#include "ops/normal/normal.h"
 #include "ops/quantize/quantize.h"
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rope/rope.h"
@@ -59,6 +60,7 @@ const std::vector<Row>& kernels() {
       {"quantize", quantize_cuda},
       {"tree_sum", tree_sum_cuda, tree_sum_cuda_workspace},
       {"fill", fill_cuda},
+      {"normal", normal_cuda},
       {"advance", advance_cuda},
   };
   return rows;
