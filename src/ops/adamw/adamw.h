@@ -19,10 +19,10 @@
 // Aliasing: the outputs w, m, v, master are the input buffers of these names; g shares memory with none of them.
 // Deterministic: elementwise. Error of one step, u the roundoff of f32 (f64): m within 3 u (|m| + |gradient|), v within
 // 5 u v, w within 2 u |w| + 12 u lr (|m| + |gradient|) / (sqrt(v) + eps) to first order, plus one rounding to the
-// stored type each. On CUDA root and reciprocal are the GPU's fast ones: 16 u in place of 12 u, and a v or a denominator
-// below 2^-126 counts as 0. No gradient.
-// Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, in the form of torch.optim.AdamW;
-// stochastic rounding of weights: Zamirai et al., "Revisiting BFloat16 Training", 2020.
+// stored type each. On CUDA root and reciprocal are the GPU's fast ones: 16 u in place of 12 u, and a v or a
+// denominator below 2^-126 counts as 0. No gradient. Source: Loshchilov and Hutter, "Decoupled Weight Decay
+// Regularization", 2019, in the form of torch.optim.AdamW; stochastic rounding of weights: Zamirai et al., "Revisiting
+// BFloat16 Training", 2020.
 #pragma once
 
 #include <map>
