@@ -174,17 +174,23 @@ TEST(Philox, KnownAnswers) {
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-TEST(RandomStreams, DrawsAreTheLowBitsOfTheWords) {
+// Element 8 g + j takes half j % 2 of word j / 2 of group g, wherever a range of elements begins and ends.
+TEST(RandomStreams, AGroupOfEightSharesOneCall) {
   const RandomStream stream = random_stream(1, 2, 3, 4);
-  for (const uint64_t first : {uint64_t{0}, uint64_t{7}, (uint64_t{1} << 32) - 9}) {
-    uint16_t words[3][21] = {};
-    draw16(stream, first, 21, {{words[0], words[1], words[2]}});
-    uint16_t alone[21] = {};
-    draw16(stream, first, 21, {{nullptr, alone, nullptr}});
-    for (uint64_t i = 0; i < 21; ++i) {
-      const auto expected = philox(stream.key, first + i, stream.stream);
-      for (size_t w = 0; w < 3; ++w) EXPECT_EQ(words[w][i], expected[w] & 0xffffu) << first << " " << i << " " << w;
-      EXPECT_EQ(alone[i], words[1][i]) << first << " " << i;
+  for (const uint64_t operand : {uint64_t{0}, uint64_t{2}, uint64_t{7}}) {
+    for (const uint64_t first : {uint64_t{0}, uint64_t{5}, uint64_t{16}, (uint64_t{1} << 35) - 9}) {
+      for (const int64_t count : {0, 1, 2, 8, 21, 203}) {
+        std::vector<uint16_t> draws(static_cast<size_t>(count) + 1, 0xabcd);
+        draw16(stream, operand, first, count, draws.data());
+        for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+          const uint64_t element = first + i;
+          const auto words = philox(stream.key, (operand << 61) + element / 8, stream.stream);
+          const uint32_t expected = words[element % 8 / 2] >> (element % 2 == 0 ? 0 : 16) & 0xffffu;
+          EXPECT_EQ(draws[i], expected) << operand << " " << element;
+          EXPECT_EQ(stream.draw16(operand, element), expected) << operand << " " << element;
+        }
+        EXPECT_EQ(draws.back(), 0xabcd) << "written beyond the end";
+      }
     }
   }
 }

@@ -25,9 +25,10 @@ inline Word multiply_low_halves(Word a, uint64_t b) {
   return std::bit_cast<Word>(_mm512_maskz_mul_epu32(0xff, std::bit_cast<__m512i>(a), std::bit_cast<__m512i>(factor)));
 }
 
-inline void philox_lanes(const RandomStream& stream, uint64_t first, Word* c) {
+// Of the counters from `counter` on.
+inline void philox_lanes(const RandomStream& stream, uint64_t counter, Word* c) {
   using P = PhiloxConstants;
-  c[0] = Word{0, 1, 2, 3, 4, 5, 6, 7} + first;
+  c[0] = Word{0, 1, 2, 3, 4, 5, 6, 7} + counter;
   c[1] = c[0] >> 32;
   c[2] = Word{} + stream.stream;
   c[3] = c[2] >> 32;
@@ -46,35 +47,44 @@ inline void philox_lanes(const RandomStream& stream, uint64_t first, Word* c) {
   }
 }
 
-// Returns how many of the elements it has drawn.
-int64_t draw16_lanes(const RandomStream& stream, uint64_t first, int64_t count, const Draws16& draws) {
-  const int64_t even = count / kLanes * kLanes;
-  for (int64_t i = 0; i < even; i += kLanes) {
+// Writes the draws of kLanes groups at a time. Returns how many groups it has drawn.
+int64_t draw_groups(const RandomStream& stream, uint64_t counter, int64_t groups, uint16_t* draws) {
+  const int64_t even = groups / kLanes * kLanes;
+  for (int64_t g = 0; g < even; g += kLanes) {
     Word c[4];
-    philox_lanes(stream, first + static_cast<uint64_t>(i), c);
-#pragma GCC unroll 3
-    for (int w = 0; w < 3; ++w) {
-      if (draws.word[w] == nullptr) continue;
-      const __m128i low = _mm512_maskz_cvtepi64_epi16(0xff, std::bit_cast<__m512i>(c[w]));
-      std::memcpy(draws.word[w] + i, &low, sizeof(low));
-    }
+    philox_lanes(stream, counter + static_cast<uint64_t>(g), c);
+    const Word low = Word{} + 0xffffffffu;
+    const Word first = (c[0] & low) | (c[1] << 32);  // words 0 and 1 of each group
+    const Word second = (c[2] & low) | (c[3] << 32);
+    const Word in_order[2] = {__builtin_shufflevector(first, second, 0, 8, 1, 9, 2, 10, 3, 11),
+                              __builtin_shufflevector(first, second, 4, 12, 5, 13, 6, 14, 7, 15)};
+    static_assert(sizeof(in_order) == kLanes * RandomStream::kGroup * sizeof(uint16_t));
+    std::memcpy(draws + g * RandomStream::kGroup, in_order, sizeof(in_order));
   }
   return even;
 }
 
 #else
 
-int64_t draw16_lanes(const RandomStream&, uint64_t, int64_t, const Draws16&) { return 0; }
+int64_t draw_groups(const RandomStream&, uint64_t, int64_t, uint16_t*) { return 0; }
 
 #endif
 
 }  // namespace
 
-void draw16(const RandomStream& stream, uint64_t first, int64_t count, const Draws16& draws) {
-  for (int64_t i = draw16_lanes(stream, first, count, draws); i < count; ++i) {
-    const auto words = philox(stream.key, first + static_cast<uint64_t>(i), stream.stream);
-    for (size_t w = 0; w < 3; ++w) {
-      if (draws.word[w] != nullptr) draws.word[w][i] = static_cast<uint16_t>(words[w]);
+void draw16(const RandomStream& stream, uint64_t operand, uint64_t first, int64_t count, uint16_t* draws) {
+  constexpr int kGroup = RandomStream::kGroup;
+  int64_t i = 0;
+  for (; i < count && (first + static_cast<uint64_t>(i)) % kGroup != 0; ++i) {
+    draws[i] = stream.draw16(operand, first + static_cast<uint64_t>(i));
+  }
+  uint64_t g = (first + static_cast<uint64_t>(i)) / kGroup;
+  const int64_t drawn = draw_groups(stream, (operand << 61) | g, (count - i) / kGroup, draws + i);
+  i += drawn * kGroup;
+  for (g += static_cast<uint64_t>(drawn); i < count; ++g) {
+    const auto words = stream.group(operand, g);
+    for (size_t j = 0; j < kGroup && i < count; ++j, ++i) {
+      draws[i] = static_cast<uint16_t>(words[j / 2] >> (16 * (j % 2)));
     }
   }
 }

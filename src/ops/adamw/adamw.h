@@ -12,16 +12,17 @@
 // With a master (for bf16 w only) the update reads and writes the master, and w = master rounded to nearest.
 // rounding says how the other bf16 outputs are rounded:
 //   nearest      ties to even
-//   stochastic   element i of w, m, v takes the low 16 bits of words 0, 1, 2 of philox(key, first + i, stream)
-//                with (key, stream) = random_stream(seed, step, 0, logical id of the op). `first` is the index
-//                of w's element 0 in the uncut tensor: a shard draws what the whole would. Needs `seed`.
+//   stochastic   element i of w, m, v takes draw16(0, 1, 2; first + i) of random_stream(seed, step, 0, logical id of
+//                the op) (base/rng.h). `first` is the index of w's element 0 in the uncut tensor: a shard draws what
+//                the whole would. Needs `seed`.
 //
 // Aliasing: the outputs w, m, v, master are the input buffers of these names; g shares memory with none of them.
 // Deterministic: elementwise. Error of one step, u the roundoff of f32 (f64): m within 3 u (|m| + |gradient|), v within
 // 5 u v, w within 2 u |w| + 12 u lr (|m| + |gradient|) / (sqrt(v) + eps) to first order, plus one rounding to the
-// stored type each. On CUDA square root and quotient are the GPU's fast ones: 16 u in place of 12 u. No gradient.
-// Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, in the form of torch.optim.AdamW;
-// stochastic rounding of weights: Zamirai et al., "Revisiting BFloat16 Training", 2020.
+// stored type each. On CUDA root and reciprocal are the GPU's fast ones: 16 u in place of 12 u, and a v or a
+// denominator below 2^-126 counts as 0. No gradient. Source: Loshchilov and Hutter, "Decoupled Weight Decay
+// Regularization", 2019, in the form of torch.optim.AdamW; stochastic rounding of weights: Zamirai et al., "Revisiting
+// BFloat16 Training", 2020.
 #pragma once
 
 #include <map>

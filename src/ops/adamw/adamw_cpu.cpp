@@ -59,7 +59,8 @@ struct Plan {
   int64_t elements, first_element;
   double beta1, beta2, eps, weight_decay;
   uint32_t logical;
-  bool has_master, draws;
+  bool has_master;
+  bool draws_w, draws_m, draws_v;
   Load<A> load_w, load_g, load_m, load_v;
   Store<A> store_w, store_m, store_v;
 };
@@ -69,7 +70,7 @@ Plan<A> plan_of(const OpView& v) {
   const DType w = v.input(kW).dtype, m = v.input(kM).dtype, s = v.input(kV).dtype;
   const bool has_master = v.has_input(kMaster);
   const Rounding rounding = v.text("rounding") == "stochastic" ? Rounding::stochastic : Rounding::nearest;
-  const bool rounds_bf16 = (w == DType::bf16 && !has_master) || m == DType::bf16 || s == DType::bf16;
+  const bool draws = rounding == Rounding::stochastic;
   return {.elements = v.input(kW).elements(),
           .first_element = v.input(0).first_element(),
           .beta1 = v.real("beta1"),
@@ -78,7 +79,9 @@ Plan<A> plan_of(const OpView& v) {
           .weight_decay = v.real("weight_decay"),
           .logical = static_cast<uint32_t>(v.op().logical),
           .has_master = has_master,
-          .draws = rounding == Rounding::stochastic && rounds_bf16,
+          .draws_w = draws && w == DType::bf16 && !has_master,
+          .draws_m = draws && m == DType::bf16,
+          .draws_v = draws && s == DType::bf16,
           .load_w = load_of<A>(has_master ? DType::f32 : w),
           .load_g = load_of<A>(v.input(kG).dtype),
           .load_m = load_of<A>(m),
@@ -140,9 +143,10 @@ void update_tile(const Plan<A>& p, const Coefficients<A>& k, const RandomStream&
   p.load_m(call.inputs[kM], first, n, tile.m);
   p.load_v(call.inputs[kV], first, n, tile.v);
   update(k, n, tile);
-  if (p.draws) {
-    draw16(stream, static_cast<uint64_t>(p.first_element + first), n, {{tile.random_w, tile.random_m, tile.random_v}});
-  }
+  const auto element = static_cast<uint64_t>(p.first_element + first);
+  if (p.draws_w) draw16(stream, 0, element, n, tile.random_w);
+  if (p.draws_m) draw16(stream, 1, element, n, tile.random_m);
+  if (p.draws_v) draw16(stream, 2, element, n, tile.random_v);
   p.store_w(tile.w, tile.random_w, first, n, call.outputs[0]);
   p.store_m(tile.m, tile.random_m, first, n, call.outputs[1]);
   p.store_v(tile.v, tile.random_v, first, n, call.outputs[2]);
@@ -155,7 +159,7 @@ CpuKernel kernel(const OpView& v) {
     if (*call.in<int32_t>(kFinite) == 0) return;
     const Coefficients<A> k = coefficients(p, call);
     RandomStream stream;
-    if (p.draws) {
+    if (p.draws_w || p.draws_m || p.draws_v) {
       stream = random_stream(static_cast<uint64_t>(*call.in<int64_t>(kSeed)),
                              static_cast<uint64_t>(*call.in<int64_t>(kStep)), 0, p.logical);
     }

@@ -1,11 +1,14 @@
 // Each thread updates eight elements at a time: one pack of eight where all is bf16, else two of four, so that every
-// operand is accessed in 16 bytes (bf16 beside f32 in 8), all loads on their way before the first is used. Blocks step
-// through the tensor in strides of the grid; what depends on the step is computed once a block, in f64. Moves each
-// operand once: with f32 master, m and v, bf16 w and g 28 bytes an element, with everything bf16 14. Stochastic
-// rounding costs one Philox an element, about 50 integer instructions.
+// operand is accessed in 16 bytes (bf16 beside f32 in 8), all loads on their way before the first is used. As many
+// blocks as run at once step through the tensor in strides of the grid; what depends on the step is computed once a
+// block, in f64. Moves each operand once: with f32 master, m and v, bf16 w and g 28 bytes an element, with everything
+// bf16 14. Stochastic rounding of eight elements costs one Philox an operand, made while the loads are on their way:
+// with everything bf16 about 45 instructions an element in all, half of what a multiprocessor issues in the time that
+// memory needs.
 
-#include "base/rng.h"
 #include "ops/adamw/adamw.h"
+#include "ops/cuda/draws.cuh"
+#include "ops/cuda/floats.cuh"
 #include "ops/cuda/pack.cuh"
 #include "ops/cuda/vectors.cuh"
 
@@ -14,8 +17,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kElements = 8;  // of a thread at a time
-// Enough blocks to keep the multiprocessors evenly busy, few enough that coefficients do not count.
-constexpr int kBlocksPerMultiprocessor = 16;
+constexpr int kBlocksPerMultiprocessor = 3;
 
 enum In : size_t { kW, kG, kM, kV, kMaster, kScale, kFinite, kLr, kStep, kSeed };
 
@@ -47,7 +49,7 @@ struct Plan {
 // What is known when the step is.
 struct Coefficients {
   float scale, decay, beta1, rest1, beta2, rest2, step_size, unbias2, eps;
-  uint64_t key, stream;
+  RandomStream random;
 };
 
 // Three warps, so that the two powers and the stream are computed at the same time. Ends with a barrier.
@@ -70,34 +72,43 @@ __device__ void fill_coefficients(const Plan& p, const Call& call, Coefficients*
   }
   if (threadIdx.x == 64) {
     const auto seed = static_cast<uint64_t>(call.seed == nullptr ? 0 : *call.seed);
-    const RandomStream drawn = random_stream(seed, static_cast<uint64_t>(*call.step), 0, p.logical);
-    k->key = drawn.key;
-    k->stream = drawn.stream;
+    k->random = random_stream(seed, static_cast<uint64_t>(*call.step), 0, p.logical);
   }
   __syncthreads();
-}
-
-// The GPU's own square root, within 2^-23 of the exact one.
-__device__ inline float fast_sqrt(float x) {
-  float root;
-  asm("sqrt.approx.f32 %0, %1;" : "=f"(root) : "f"(x));
-  return root;
 }
 
 __device__ inline void update_element(const Coefficients& k, float g, float& w, float& m, float& v) {
   const float gradient = g * k.scale;
   m = k.beta1 * m + k.rest1 * gradient;
   v = k.beta2 * v + k.rest2 * gradient * gradient;
-  const float denominator = fast_sqrt(v) * k.unbias2 + k.eps;
-  w = w * k.decay - k.step_size * __fdividef(m, denominator);
+  const float denominator = sqrt_flushed(v) * k.unbias2 + k.eps;
+  w = w * k.decay - k.step_size * (m * reciprocal_flushed(denominator));
 }
 
-template <Rounding kRounding, class T>
-__device__ inline T rounded(float value, uint32_t random) {
-  if constexpr (kRounding == Rounding::stochastic && std::is_same_v<T, __nv_bfloat16>) {
-    return __ushort_as_bfloat16(stochastic_round(value, random).bits);
+// The bits of x moved up at random: their upper half is x rounded. Infinity has no lower half that could run over; a
+// NaN would become zero.
+__device__ inline uint32_t moved_up(float x, uint32_t random) { return __float_as_uint(x) + random; }
+
+template <int N>
+__device__ inline void keep_nan(const float (&x)[N], Draws<N>& draws) {
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+    if (x[j] != x[j]) draws.words[j / 2] &= j % 2 == 0 ? 0xffff0000u : 0xffffu;
+  }
+}
+
+template <Rounding kRounding, class T, int N>
+__device__ inline void round_to(const float (&from)[N], const Draws<N>& draws, T (&to)[N]) {
+  if constexpr (kRounding == Rounding::nearest || !std::is_same_v<T, __nv_bfloat16>) {
+    pack(from, to);
+  } else if constexpr (N == 1) {
+    to[0] = __ushort_as_bfloat16(static_cast<uint16_t>(moved_up(from[0], draws.of(0)) >> 16));
   } else {
-    return from_float<T>(value);
+#pragma unroll
+    for (int j = 0; j < N; j += 2) {
+      const uint32_t low = moved_up(from[j], draws.of(j)), high = moved_up(from[j + 1], draws.of(j + 1));
+      *reinterpret_cast<uint32_t*>(to + j) = __byte_perm(low, high, 0x7632);
+    }
   }
 }
 
@@ -126,27 +137,41 @@ template <Rounding kRounding, Weights kWeights, int N, class W, class G, class M
 __device__ inline void update_elements(const Plan& p, const Coefficients& k, const Old<kWeights, N, W, G, M, V>& old,
                                        const Operands<W, G, M, V>& call, int64_t first) {
   constexpr bool kHasMaster = kWeights == Weights::with_master;
-  Pack<float, N> master;
+  Draws<N> draws[3] = {};
+  if constexpr (kRounding == Rounding::stochastic) {
+    draw(k.random, p.first_element + static_cast<uint64_t>(first), draws);
+  }
+  float w[N], g[N], m[N], v[N];
+  unpack(old.w.at, w);
+  unpack(old.g.at, g);
+  unpack(old.m.at, m);
+  unpack(old.v.at, v);
+#pragma unroll
+  for (int j = 0; j < N; ++j) update_element(k, g[j], w[j], m[j], v[j]);
+  if constexpr (kRounding == Rounding::stochastic) {
+    bool has_nan = false;  // w is one where m or v is
+#pragma unroll
+    for (int j = 0; j < N; ++j) has_nan = has_nan || w[j] != w[j];
+    if (has_nan) {
+      keep_nan(w, draws[0]);
+      keep_nan(m, draws[1]);
+      keep_nan(v, draws[2]);
+    }
+  }
   Pack<W, N> new_w;
   Pack<M, N> new_m;
   Pack<V, N> new_v;
-#pragma unroll
-  for (int j = 0; j < N; ++j) {
-    float w = to_float(old.w.at[j]), m = to_float(old.m.at[j]), v = to_float(old.v.at[j]);
-    update_element(k, to_float(old.g.at[j]), w, m, v);
-    std::array<uint32_t, 4> words = {};
-    if constexpr (kRounding == Rounding::stochastic) {
-      words = philox(k.key, p.first_element + static_cast<uint64_t>(first + j), k.stream);
-    }
-    new_w.at[j] = rounded < kHasMaster ? Rounding::nearest : kRounding, W > (w, words[0]);
-    new_m.at[j] = rounded<kRounding, M>(m, words[1]);
-    new_v.at[j] = rounded<kRounding, V>(v, words[2]);
-    if constexpr (kHasMaster) master.at[j] = w;
-  }
+  round_to<kHasMaster ? Rounding::nearest : kRounding>(w, draws[0], new_w.at);
+  round_to<kRounding>(m, draws[1], new_m.at);
+  round_to<kRounding>(v, draws[2], new_v.at);
   new_w.store_streaming(call.w + first);
   new_m.store_streaming(call.m + first);
   new_v.store_streaming(call.v + first);
-  if constexpr (kHasMaster) master.store_streaming(call.master + first);
+  if constexpr (kHasMaster) {
+    Pack<float, N> master;
+    pack(w, master.at);
+    master.store_streaming(call.master + first);
+  }
 }
 
 // A pack is 16 bytes of the widest operand, so that the accesses of a warp lie side by side in all of them.
@@ -156,7 +181,8 @@ constexpr int kPackSize = 16 /
                                                      kWeights == Weights::with_master ? sizeof(float) : sizeof(W)}));
 
 template <Rounding kRounding, Weights kWeights, class W, class G, class M, class V>
-__global__ void __launch_bounds__(kThreads, 3) update(Plan p, Operands<W, G, M, V> call, int64_t packs) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
+    update(Plan p, Operands<W, G, M, V> call, int64_t packs) {
   constexpr int N = kPackSize<kWeights, W, G, M, V>;
   constexpr int kPacks = kElements / N;
   if (*call.finite == 0) return;

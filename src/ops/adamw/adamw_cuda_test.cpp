@@ -150,20 +150,48 @@ TEST(AdamWCuda, StochasticRoundingOfWeights) {
   }
 }
 
+// Shards begin inside a group of elements that share a call of Philox.
 TEST(AdamWCuda, AShardDrawsWhatTheWholeWould) {
   NEEDS_GPU();
-  const Types types = {DType::bf16, DType::f32, DType::bf16, DType::bf16};
-  const AdamWSettings settings = {.rounding = "stochastic"};
-  Tensors in = inputs(3000);
-  const Tensors whole = run_step_cuda(build(of(types, 3000, settings)), in);
-  Program shard = build(of(types, 1000, settings));
-  shard.buffer(shard.find("w")).shard = Shard{"data", 1, 3};
-  for (const char* name : {"w", "g", "m", "v"}) in[name] = {in[name].begin() + 1000, in[name].begin() + 2000};
-  const Tensors part = run_step_cuda(shard, in);
-  for (const char* name : {"w", "m", "v"}) {
-    const std::vector<double> same(whole.at(name).begin() + 1000, whole.at(name).begin() + 2000);
-    EXPECT_EQ(part.at(name), same) << name;
+  constexpr int64_t kShare = 1011;
+  for (const DType g : {DType::f32, DType::bf16}) {
+    const Types types = {DType::bf16, g, DType::bf16, DType::bf16};
+    const AdamWSettings settings = {.rounding = "stochastic"};
+    Tensors in = inputs(3 * kShare);
+    const Tensors whole = run_step_cuda(build(of(types, 3 * kShare, settings)), in);
+    for (const int64_t index : {1, 2}) {
+      Program shard = build(of(types, kShare, settings));
+      shard.buffer(shard.find("w")).shard = Shard{"data", index, 3};
+      const auto own = [&](const std::vector<double>& x) {
+        return std::vector<double>(x.begin() + index * kShare, x.begin() + (index + 1) * kShare);
+      };
+      Tensors mine = in;
+      for (const char* name : {"w", "g", "m", "v"}) mine[name] = own(in[name]);
+      const Tensors part = run_step_cuda(shard, mine);
+      for (const char* name : {"w", "m", "v"}) EXPECT_EQ(part.at(name), own(whole.at(name))) << name << " " << index;
+    }
   }
+}
+
+TEST(AdamWCuda, NanAndInfinityStay) {
+  NEEDS_GPU();
+  const Types types = {DType::bf16, DType::bf16, DType::bf16, DType::bf16};
+  Tensors in = inputs(100);
+  in["w"][3] = std::nan("");
+  in["m"][18] = std::nan("");
+  in["v"][41] = std::nan("");
+  in["w"][64] = -INFINITY;
+  in["v"][80] = INFINITY;
+  const Pair result = run(types, 100, {.rounding = "stochastic"}, in);
+  for (const char* name : {"w", "m", "v"}) {
+    for (size_t i = 0; i < 100; ++i) {
+      const double cuda = result.cuda.at(name)[i], cpu = result.cpu.at(name)[i];
+      EXPECT_EQ(std::isnan(cuda), std::isnan(cpu)) << name << " " << i;
+      EXPECT_EQ(std::isinf(cuda), std::isinf(cpu)) << name << " " << i;
+    }
+  }
+  EXPECT_TRUE(std::isnan(result.cuda.at("w")[18]));
+  EXPECT_TRUE(std::isinf(result.cuda.at("v")[80]));
 }
 
 TEST(AdamWCuda, RepeatableAndReplayed) {

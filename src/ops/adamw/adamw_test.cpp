@@ -197,19 +197,26 @@ TEST(AdamW, StochasticRoundingIsKeyedBySeedAndStep) {
   EXPECT_NE(run(types, settings, in).at("m"), m);
 }
 
+// Shards begin inside a group of elements that share a call of Philox.
 TEST(AdamW, AShardDrawsWhatTheWholeWould) {
-  const Types types = {DType::bf16, DType::f32, DType::bf16, DType::bf16};
-  const AdamWSettings settings = {.rounding = "stochastic"};
-  Tensors in = inputs(types, 3000, 3);
-  in.erase("master");
-  const Tensors whole = run_step(build(of(types, 3000, settings)), in);
-  Program shard = build(of(types, 1000, settings));
-  shard.buffer(shard.find("w")).shard = Shard{"data", 1, 3};
-  for (const char* name : {"w", "g", "m", "v"}) in[name] = {in[name].begin() + 1000, in[name].begin() + 2000};
-  const Tensors part = run_step(shard, in);
-  for (const char* name : {"w", "m", "v"}) {
-    const std::vector<double> same(whole.at(name).begin() + 1000, whole.at(name).begin() + 2000);
-    EXPECT_EQ(part.at(name), same) << name;
+  constexpr int64_t kShare = 1011;
+  for (const DType g : {DType::f32, DType::bf16}) {
+    const Types types = {DType::bf16, g, DType::bf16, DType::bf16};
+    const AdamWSettings settings = {.rounding = "stochastic"};
+    Tensors in = inputs(types, 3 * kShare, 3);
+    in.erase("master");
+    const Tensors whole = run_step(build(of(types, 3 * kShare, settings)), in);
+    for (const int64_t index : {1, 2}) {
+      Program shard = build(of(types, kShare, settings));
+      shard.buffer(shard.find("w")).shard = Shard{"data", index, 3};
+      const auto own = [&](const std::vector<double>& x) {
+        return std::vector<double>(x.begin() + index * kShare, x.begin() + (index + 1) * kShare);
+      };
+      Tensors mine = in;
+      for (const char* name : {"w", "g", "m", "v"}) mine[name] = own(in[name]);
+      const Tensors part = run_step(shard, mine);
+      for (const char* name : {"w", "m", "v"}) EXPECT_EQ(part.at(name), own(whole.at(name))) << name << " " << index;
+    }
   }
 }
 

@@ -4,9 +4,10 @@
 //
 // rounding = "nearest": to the nearest number of y's type, ties to even; f64 to bf16 goes through f32.
 // rounding = "stochastic": f32 to bf16 only. Up with probability equal to the distance from the lower neighbour, so
-//   E[y] = x. Element i draws its bits from random_stream(seed, step, 0, logical id of the op), at its index in the
-//   whole tensor, so a shard gets what the whole would. seed and step are i64 [1], present exactly in this case;
-//   inside a micro-batch the counter to give as `step` is `micro_step`, so that micro-batches draw different bits.
+//   E[y] = x. Element i takes draw16(0, i) of random_stream(seed, step, 0, logical id of the op) (base/rng.h), i its
+//   index in the whole tensor, so a shard gets what the whole would. seed and step are i64 [1], present exactly in this
+//   case; inside a micro-batch the counter to give as `step` is `micro_step`, so that micro-batches draw different
+//   bits.
 //
 // Nothing flows back: `precision` places casts in differentiated programs.
 //

@@ -31,7 +31,7 @@ CpuKernel nearest(const OpView& v) {
 
 void round_stochastic(const float* x, const RandomStream& stream, uint64_t first, int64_t n, bf16* y) {
   uint16_t random[kDrawTile];
-  draw16(stream, first, n, {{random, nullptr, nullptr}});
+  draw16(stream, 0, first, n, random);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = stochastic_round(x[i], random[i]);
 }

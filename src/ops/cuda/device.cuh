@@ -53,6 +53,13 @@ struct alignas(16) Vec {
     return v;
   }
   __device__ void store(T* to) const { *reinterpret_cast<Vec*>(to) = *this; }
+  // To global memory; of the other one the compiler may make several accesses.
+  __device__ void store_global(T* to) const {
+    const int4& v = *reinterpret_cast<const int4*>(this);
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(v.x), "r"(v.y),
+                 "r"(v.z), "r"(v.w)
+                 : "memory");
+  }
   __device__ void store_streaming(T* to) const {
     __stcs(reinterpret_cast<int4*>(to), *reinterpret_cast<const int4*>(this));
   }

@@ -1,4 +1,4 @@
-// Tensor cores and asynchronous copies, one function an instruction: bf16 products of 16 x 8 x 16 with f32 sums.
+// Tensor cores, one function an instruction: bf16 products of 16 x 8 x 16 with f32 sums.
 //
 // Fragments of a lane, g = lane / 4, t = lane % 4, each register two bf16 of neighbouring columns:
 //   A [16, 16]   a0 (g, 2t), a1 (g + 8, 2t), a2 (g, 2t + 8), a3 (g + 8, 2t + 8)
@@ -6,12 +6,14 @@
 //   C [16, 8]    c0 (g, 2t), c1 (g, 2t + 1), c2 (g + 8, 2t), c3 (g + 8, 2t + 1)
 // So two C of neighbouring columns, rounded, are an A.
 //
-// Source: NVIDIA, "PTX ISA", sections on mma.m16n8k16, ldmatrix and cp.async.
+// Source: NVIDIA, "PTX ISA", sections on mma.m16n8k16 and ldmatrix.
 #pragma once
 
 #include <cuda_bf16.h>
 
 #include <cstdint>
+
+#include "ops/cuda/copies.cuh"
 
 namespace centavo {
 
@@ -23,10 +25,6 @@ struct FragmentA {
 struct FragmentB2 {
   uint32_t at[4];
 };
-
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
 
 // Four 8 x 8 matrices of bf16; lane l gives the address of row l % 8 of matrix l / 8.
 __device__ inline void load_matrices(const __nv_bfloat16* row, uint32_t (&to)[4]) {
@@ -64,21 +62,5 @@ __device__ inline float exp2_flushed(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-
-// Copies 16 bytes to shared memory behind the thread's back, or zeros; both addresses are multiples of 16.
-__device__ inline void copy_async_16(void* shared, const void* global, bool zeros) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
-               "r"(zeros ? 0 : 16)
-               : "memory");
-}
-
-__device__ inline void copy_async_4(void* shared, const void* global, bool zeros) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)), "l"(global),
-               "r"(zeros ? 0 : 4)
-               : "memory");
-}
-
-// Until all copies of this thread have arrived; other threads see them after a barrier.
-__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 }  // namespace centavo

@@ -5,36 +5,47 @@
 
 namespace centavo {
 
+// What N elements are accessed as.
+template <size_t kBytes>
+using Accessed =
+    std::conditional_t<kBytes >= 16, int4,
+                       std::conditional_t<kBytes == 8, int2, std::conditional_t<kBytes == 4, int32_t, int16_t>>>;
+
 // The address must be a multiple of the size, or of 16 where there are more bytes; these are several accesses then.
 template <class T, int N>
 struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16) Pack {
   T at[N];
 
-  static constexpr int kSixteens = static_cast<int>(N * sizeof(T)) / 16;
+  using Access = Accessed<N * sizeof(T)>;
+  static constexpr int kAccesses = static_cast<int>(N * sizeof(T) / sizeof(Access));
 
-  __device__ static Pack load(const T* from) { return *reinterpret_cast<const Pack*>(from); }
+  __device__ static Pack load(const T* from) {
+    Pack pack;
+#pragma unroll
+    for (int i = 0; i < kAccesses; ++i) {
+      reinterpret_cast<Access*>(&pack)[i] = reinterpret_cast<const Access*>(from)[i];
+    }
+    return pack;
+  }
   // For what is read once.
   __device__ static Pack load_streaming(const T* from) {
-    if constexpr (kSixteens == 0) {
-      return load(from);
-    } else {
-      Pack pack;
+    Pack pack;
 #pragma unroll
-      for (int i = 0; i < kSixteens; ++i) {
-        reinterpret_cast<int4*>(&pack)[i] = __ldcs(reinterpret_cast<const int4*>(from) + i);
-      }
-      return pack;
+    for (int i = 0; i < kAccesses; ++i) {
+      reinterpret_cast<Access*>(&pack)[i] = __ldcs(reinterpret_cast<const Access*>(from) + i);
+    }
+    return pack;
+  }
+  __device__ void store(T* to) const {
+#pragma unroll
+    for (int i = 0; i < kAccesses; ++i) {
+      reinterpret_cast<Access*>(to)[i] = reinterpret_cast<const Access*>(this)[i];
     }
   }
-  __device__ void store(T* to) const { *reinterpret_cast<Pack*>(to) = *this; }
   __device__ void store_streaming(T* to) const {
-    if constexpr (kSixteens == 0) {
-      store(to);
-    } else {
 #pragma unroll
-      for (int i = 0; i < kSixteens; ++i) {
-        __stcs(reinterpret_cast<int4*>(to) + i, reinterpret_cast<const int4*>(this)[i]);
-      }
+    for (int i = 0; i < kAccesses; ++i) {
+      __stcs(reinterpret_cast<Access*>(to) + i, reinterpret_cast<const Access*>(this)[i]);
     }
   }
 };

@@ -1,12 +1,15 @@
 // A block takes a fixed block of rows, one row at a time in the registers of a warp or of the block (rmsnorm_rows.cuh):
-// dh, sum and dsum are read once, dx is written once. Each thread sums dweight of its columns in registers over the
-// rows; the block writes them to the workspace once, and a second kernel adds the blocks. Moves the bytes of dh, dsum,
-// sum and dx once, and 8 C bytes a block of rows, most of them inside the L2 cache.
+// dh, sum and dsum are read once, dx is written once. The next row is on its way to shared memory while one is worked
+// on, so that memory never waits for arithmetic: about 80 KiB of a multiprocessor. Each thread sums dweight of its
+// columns in registers over the rows; the block writes them to the workspace once, and a second kernel adds the blocks.
+// Moves the bytes of dh, dsum, sum and dx once, and 8 C bytes a block of rows, most of them inside the L2 cache.
 //
 // How rows are cut depends on their number alone, so the same bits come out of every GPU.
 
 #include <algorithm>
 
+#include "ops/cuda/copies.cuh"
+#include "ops/cuda/floats.cuh"
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rmsnorm/rmsnorm_rows.cuh"
 
@@ -14,7 +17,9 @@ namespace centavo {
 namespace {
 
 constexpr int kAnyRowThreads = 256;
-constexpr int kTile = 32;  // columns of a block of the second kernel, and its threads to a column
+// Of the second kernel: columns of a block, of 32 bytes together, and threads to a column.
+constexpr int kTile = 8;
+constexpr int kParts = 32;
 
 // About 512 blocks fill a GPU; more than 64 rows to a block save little.
 int64_t block_rows_of(int64_t rows) { return std::clamp<int64_t>(ceil_div(rows, 512), 8, 64); }
@@ -31,47 +36,108 @@ struct Backward {
   float* partials;  // [blocks, C]; null: dweight is not wanted
 };
 
+// The thread's vectors of one row.
+template <class S, class T>
+struct Row {
+  Vec<T> dh[S::vecs], sum[S::vecs], dsum[S::vecs];
+  float rstd;
+};
+
+// The row that comes next: the thread's vectors in shared memory, which no other thread touches, so without barriers.
+template <class S, class T>
+class NextRow {
+ public:
+  static constexpr int bytes = 3 * S::vecs * S::threads * 16;
+
+  __device__ NextRow(int4* shared, const Backward<T>& f) : mine_(shared + threadIdx.x) {
+    if (f.dsum != nullptr) return;
+#pragma unroll
+    for (int k = 0; k < S::vecs; ++k) *place(2, k) = int4{0, 0, 0, 0};
+  }
+
+  __device__ void begin(const Backward<T>& f, int64_t row, int vectors) {
+    const int64_t start = row * f.columns;
+    rstd_ = f.rstd[row];
+    begin_operand(0, f.dh + start, vectors);
+    begin_operand(1, f.sum + start, vectors);
+    if (f.dsum != nullptr) begin_operand(2, f.dsum + start, vectors);
+  }
+
+  __device__ Row<S, T> take() const {
+    wait_for_copies();
+    Row<S, T> row;
+#pragma unroll
+    for (int k = 0; k < S::vecs; ++k) {
+      row.dh[k] = at(0, k);
+      row.sum[k] = at(1, k);
+      row.dsum[k] = at(2, k);
+    }
+    row.rstd = rstd_;
+    return row;
+  }
+
+ private:
+  __device__ int4* place(int operand, int k) const { return mine_ + (operand * S::vecs + k) * S::threads; }
+  __device__ Vec<T> at(int operand, int k) const { return Vec<T>::load(reinterpret_cast<const T*>(place(operand, k))); }
+  // Zeros where the row has no such vector; nothing is read then.
+  __device__ void begin_operand(int operand, const T* row, int vectors) {
+#pragma unroll
+    for (int k = 0; k < S::vecs; ++k) {
+      const int at = vector_at<S>(k);
+      copy_async_16(place(operand, k), row + at * Vec<T>::size, at >= vectors);
+    }
+  }
+
+  int4* mine_;
+  float rstd_ = 0;
+};
+
 // sum over the thread's columns of dh * weight * sum
 template <class S, class T>
-__device__ float dot_of(const Vec<T> (&dh)[S::vecs], const Vec<T> (&weight)[S::vecs], const Vec<T> (&sum)[S::vecs]) {
+__device__ float dot_of(const Row<S, T>& row, const Vec<T> (&weights)[S::vecs]) {
+  constexpr int kSize = Vec<T>::size;
   float dot = 0;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
+    float dh[kSize], weight[kSize], sum[kSize];
+    unpack(row.dh[k].at, dh);
+    unpack(weights[k].at, weight);
+    unpack(row.sum[k].at, sum);
 #pragma unroll
-    for (int e = 0; e < Vec<T>::size; ++e) {
-      dot += to_float(dh[k].at[e]) * to_float(weight[k].at[e]) * to_float(sum[k].at[e]);
-    }
+    for (int e = 0; e < kSize; ++e) dot += dh[e] * weight[e] * sum[e];
   }
   return dot;
 }
 
-// One row: writes dx, adds to the thread's part of dweight. `shared` is for row_sum.
+// dx of one vector from dsum, in its place; adds to dweight. `mean` is that of g * xhat.
+template <int kSize>
+__device__ void backward_vector(const float (&dh)[kSize], const float (&weight)[kSize], const float (&sum)[kSize],
+                                float rstd, float mean, float (&dx)[kSize], float (&dweight)[kSize]) {
+#pragma unroll
+  for (int e = 0; e < kSize; ++e) {
+    const float xhat = sum[e] * rstd;
+    dx[e] += rstd * (dh[e] * weight[e] - xhat * mean);
+    dweight[e] += dh[e] * xhat;
+  }
+}
+
 template <class S, class T>
-__device__ void backward_row(const Backward<T>& f, int64_t row, int vectors, Vec<T> (&weight)[S::vecs], float* shared,
-                             float (&dweight)[S::vecs][Vec<T>::size]) {
-  const int64_t start = row * f.columns;
-  Vec<T> dh[S::vecs], sum[S::vecs], dsum[S::vecs];
-  const float rstd = f.rstd[row];
-  load_row_streaming<S>(f.dh + start, vectors, dh);
-  load_row_streaming<S>(f.sum + start, vectors, sum);
-  load_row_streaming<S>(f.dsum + start, f.dsum == nullptr ? 0 : vectors, dsum);
-  const float dot = row_sum<S>(dot_of<S>(dh, weight, sum), shared);
-  const float mean = dot * rstd / static_cast<float>(f.columns);  // mean(g * xhat)
-  forget<S>(dh);
-  forget<S>(sum);
-  forget<S>(weight);
+__device__ void backward_row(const Backward<T>& f, int64_t at_row, float mean, int vectors, const Row<S, T>& row,
+                             const Vec<T> (&weights)[S::vecs], float (&dweight)[S::vecs][Vec<T>::size]) {
+  constexpr int kSize = Vec<T>::size;
+  T* to = f.dx + at_row * f.columns;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
+    float dh[kSize], weight[kSize], sum[kSize], dx[kSize];
+    unpack(row.dh[k].at, dh);
+    unpack(weights[k].at, weight);
+    unpack(row.sum[k].at, sum);
+    unpack(row.dsum[k].at, dx);
+    backward_vector(dh, weight, sum, row.rstd, mean, dx, dweight[k]);
+    Vec<T> packed;
+    pack(dx, packed.at);
     const int at = vector_at<S>(k);
-    Vec<T> dx;
-#pragma unroll
-    for (int e = 0; e < Vec<T>::size; ++e) {
-      const float xhat = to_float(sum[k].at[e]) * rstd;
-      const float d = to_float(dh[k].at[e]);
-      dx.at[e] = from_float<T>(to_float(dsum[k].at[e]) + rstd * (d * to_float(weight[k].at[e]) - xhat * mean));
-      dweight[k][e] += d * xhat;
-    }
-    if (at < vectors) dx.store(f.dx + start + at * Vec<T>::size);
+    if (at < vectors) packed.store_global(to + at * kSize);
   }
 }
 
@@ -112,16 +178,27 @@ __device__ void store_partials(const float (&dweight)[S::vecs][Vec<T>::size], in
 
 template <class S, class T>
 __global__ void __launch_bounds__(S::threads, 512 / S::threads) backward_rows(const Backward<T> f) {
+  extern __shared__ int4 next_row[];
   __shared__ alignas(16) float shared[2][S::warps];
   const int vectors = static_cast<int>(f.columns) / Vec<T>::size;
-  const int64_t first = blockIdx.x * f.block_rows;
-  const int64_t end = min(first + f.block_rows, f.rows);
+  const int64_t first = blockIdx.x * f.block_rows + threadIdx.x / S::row_threads;
+  const int64_t end = min((blockIdx.x + int64_t{1}) * f.block_rows, f.rows);
+  NextRow<S, T> next(next_row, f);
+  if (first < end) next.begin(f, first, vectors);
   Vec<T> weight[S::vecs];
   load_row<S>(f.weight, vectors, weight);
   float dweight[S::vecs][Vec<T>::size] = {};
   int turn = 0;
-  for (int64_t row = first + threadIdx.x / S::row_threads; row < end; row += S::rows) {
-    backward_row<S>(f, row, vectors, weight, shared[turn], dweight);
+  for (int64_t at = first; at < end; at += S::rows) {
+    Row<S, T> row = next.take();
+    const float dot = dot_of(row, weight);
+    // Behind the dot product, which has needed all that was read there.
+    if (at + S::rows < end) next.begin(f, at + S::rows, vectors);
+    const float mean = row_sum<S>(dot, shared[turn]) * row.rstd / static_cast<float>(f.columns);
+    forget<S>(row.dh);
+    forget<S>(row.sum);
+    forget<S>(weight);
+    backward_row<S>(f, at, mean, vectors, row, weight, dweight);
     turn ^= 1;
   }
   if (f.partials != nullptr) store_partials<S, T>(dweight, vectors, f.partials + blockIdx.x * f.columns);
@@ -153,24 +230,36 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
   }
 }
 
-// dweight of kTile columns: each of kTile threads adds every kTile-th block in order, then these sums are added.
+// dweight of kTile columns: each of kParts threads adds every kParts-th block in order, then these sums are added.
 template <class G>
-__global__ void __launch_bounds__(kTile* kTile)
+__global__ void __launch_bounds__(kTile* kParts)
     add_partials(const float* partials, int64_t blocks, int64_t columns, Bind bind, G* dweight) {
-  __shared__ float sums[kTile][kTile + 1];
+  __shared__ float sums[kParts][kTile + 1];
   const int64_t c = int64_t{blockIdx.x} * kTile + threadIdx.x;
   float total = 0;
   if (c < columns) {
-#pragma unroll 8
-    for (int64_t b = threadIdx.y; b < blocks; b += kTile) total += partials[b * columns + c];
+#pragma unroll 16
+    for (int64_t b = threadIdx.y; b < blocks; b += kParts) total += partials[b * columns + c];
   }
   sums[threadIdx.y][threadIdx.x] = total;
   __syncthreads();
   if (threadIdx.y != 0 || c >= columns) return;
   total = bind == Bind::add ? to_float(dweight[c]) : 0.0f;
 #pragma unroll
-  for (int t = 0; t < kTile; ++t) total += sums[t][threadIdx.x];
+  for (int t = 0; t < kParts; ++t) total += sums[t][threadIdx.x];
   dweight[c] = from_float<G>(total);
+}
+
+// Lets the kernel for rows of this width have its shared memory.
+template <class T>
+void prepare_rows(int64_t columns) {
+  if (!fits_row_shapes<T>(columns)) return;
+  visit_row_shape(columns / Vec<T>::size, [](auto shape) {
+    using S = decltype(shape);
+    cuda_check(
+        cudaFuncSetAttribute(backward_rows<S, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, NextRow<S, T>::bytes),
+        "rmsnorm_grad, shared memory");
+  });
 }
 
 template <class T>
@@ -179,7 +268,7 @@ void launch_rows(const Backward<T>& f, cudaStream_t stream) {
   if (fits_row_shapes<T>(f.columns) && aligned_for_vectors({f.dh, f.dsum, f.sum, f.weight, f.dx, f.partials})) {
     visit_row_shape(f.columns / Vec<T>::size, [&](auto shape) {
       using S = decltype(shape);
-      backward_rows<S><<<blocks, S::threads, 0, stream>>>(f);
+      backward_rows<S><<<blocks, S::threads, NextRow<S, T>::bytes, stream>>>(f);
     });
   } else {
     backward_any_rows<<<blocks, kAnyRowThreads, 0, stream>>>(f);
@@ -189,8 +278,8 @@ void launch_rows(const Backward<T>& f, cudaStream_t stream) {
 
 template <class G>
 void launch_add(const float* partials, int64_t rows, int64_t columns, Bind bind, G* dweight, cudaStream_t stream) {
-  add_partials<<<blocks_for(columns, kTile), dim3(kTile, kTile), 0, stream>>>(partials, blocks_of(rows), columns, bind,
-                                                                              dweight);
+  add_partials<<<blocks_for(columns, kTile), dim3(kTile, kParts), 0, stream>>>(partials, blocks_of(rows), columns, bind,
+                                                                               dweight);
   check_launch("rmsnorm_grad, dweight");
 }
 
@@ -208,6 +297,7 @@ CudaKernel rmsnorm_grad_cuda(const OpView& v, const CudaTraits&) {
   const DType gradient = wants_weight ? v.output(1).dtype : DType::f32;
   return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
     using T = typename decltype(tag)::type;
+    prepare_rows<T>(columns);
     return visit_cuda(gradient, [&](auto gradient_tag) -> CudaKernel {
       using G = typename decltype(gradient_tag)::type;
       return [=](const CudaCall& call) {

@@ -3,6 +3,7 @@
 // at once. Moves the bytes of qkv and y once and those of the table once from memory (the caches serve the other
 // heads). Heads whose half is no whole number of vectors go pair by pair.
 
+#include "ops/cuda/floats.cuh"
 #include "ops/cuda/vectors.cuh"
 #include "ops/rope/rope.h"
 
@@ -27,12 +28,10 @@ struct Rotation {
 };
 
 // (a, b) turned by the angle with this cosine and sine.
-template <class T>
-__device__ void turn(float cosine, float sine, T& a, T& b) {
-  const float first = to_float(a);
-  const float second = to_float(b);
-  a = from_float<T>(first * cosine - second * sine);
-  b = from_float<T>(second * cosine + first * sine);
+__device__ void turn(float cosine, float sine, float& a, float& b) {
+  const float first = a;
+  a = first * cosine - b * sine;
+  b = b * cosine + first * sine;
 }
 
 template <int kSize>
@@ -87,12 +86,17 @@ __global__ void __launch_bounds__(kElementThreads, 3) rotate_vectors(const Rotat
     const int head = first_head + j * static_cast<int>(groups);
     if (head >= r.heads) continue;
     if (head < r.rotated) {
+      float first[kSize], second[kSize];
+      unpack(a[j].at, first);
+      unpack(b[j].at, second);
 #pragma unroll
-      for (int e = 0; e < kSize; ++e) turn(angles.cosine[e], angles.sine[e], a[j].at[e], b[j].at[e]);
+      for (int e = 0; e < kSize; ++e) turn(angles.cosine[e], angles.sine[e], first[e], second[e]);
+      pack(first, a[j].at);
+      pack(second, b[j].at);
     }
     T* to = r.y + start + head * r.head_dim;
-    a[j].store(to);
-    b[j].store(to + half);
+    a[j].store_global(to);
+    b[j].store_global(to + half);
   }
 }
 
@@ -105,12 +109,11 @@ __global__ void __launch_bounds__(kElementThreads) rotate_pairs(const Rotation<T
   const int64_t row = unit / half / r.heads;
   if (row >= r.rows) return;
   const int64_t at = (row * r.heads + head) * r.head_dim + i;
-  T a = r.x[at];
-  T b = r.x[at + half];
+  float a = to_float(r.x[at]), b = to_float(r.x[at + half]);
   const float* cosines = r.table + row * r.head_dim + i;
   if (head < r.rotated) turn(cosines[0], r.direction * cosines[half], a, b);
-  r.y[at] = a;
-  r.y[at + half] = b;
+  r.y[at] = from_float<T>(a);
+  r.y[at + half] = from_float<T>(b);
 }
 
 template <class T>

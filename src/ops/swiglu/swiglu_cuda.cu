@@ -1,9 +1,12 @@
 // Each thread takes kItems vectors of 16 bytes of s, a block's width apart, with the gate and up vectors they belong
 // to; s is numbered through, so that a block may span rows. Moves the bytes of each operand once. Rows that are no
-// whole number of vectors go element by element.
+// whole number of vectors go element by element. Loads stand under no branch, so that all of a thread are on their way
+// at once: past the end the last vector is read again and nothing written.
 //
 // What comes from a product is read past the L2 cache's reuse order, what the next product reads stays in it.
 
+#include "ops/cuda/floats.cuh"
+#include "ops/cuda/mma.cuh"
 #include "ops/cuda/vectors.cuh"
 #include "ops/swiglu/swiglu.h"
 
@@ -12,29 +15,38 @@ namespace {
 
 constexpr int kItems = 2;
 
-// sigma(x) and 1 - sigma(x), each to full relative accuracy. The quotient is within 2 places: 1 + e is in [1, 2].
 struct Sigmoid {
   float value;
-  float rest;
+  float rest;  // 1 - value
 };
 
-__device__ inline Sigmoid sigmoid(float x) {
+// For f32: both to full relative accuracy. The quotient is within 2 places: 1 + e is in [1, 2].
+__device__ inline Sigmoid sigmoid(float x, TypeTag<float>) {
   const float e = expf(-fabsf(x));
   const float large = __fdividef(1.0f, 1.0f + e);
   const float small = large * e;
   return x < 0.0f ? Sigmoid{small, large} : Sigmoid{large, small};
 }
 
-__device__ inline float swiglu_of(float gate, float up) { return gate * sigmoid(gate).value * up; }
+// For bf16: value to |x| + 10 roundoffs of f32, 0 where it is below 2^-126; rest to as many of 1.
+__device__ inline Sigmoid sigmoid(float x, TypeTag<__nv_bfloat16>) {
+  constexpr float kLog2E = 1.44269504f;
+  const float value = reciprocal_flushed(1.0f + exp2_flushed(-kLog2E * x));
+  return {value, 1.0f - value};
+}
 
-struct Gradient {
-  float gate;
-  float up;
-};
+template <class T>
+__device__ inline float swiglu_of(float gate, float up) {
+  return gate * sigmoid(gate, TypeTag<T>{}).value * up;
+}
 
-__device__ inline Gradient gradient_of(float ds, float gate, float up) {
-  const Sigmoid sigma = sigmoid(gate);
-  return {ds * up * (sigma.value * (1.0f + gate * sigma.rest)), ds * (gate * sigma.value)};
+// From ds, gate and up to dgate and dup, in the places of gate and up.
+template <class T>
+__device__ inline void to_gradient(float ds, float& gate, float& up) {
+  const Sigmoid sigma = sigmoid(gate, TypeTag<T>{});
+  const float silu = gate * sigma.value;
+  gate = ds * up * (sigma.value + silu * sigma.rest);
+  up = ds * silu;
 }
 
 // [N, F] beside [N, 2F], both in units of a vector or of an element.
@@ -53,26 +65,33 @@ __device__ inline uint32_t unit_of(int item) {
   return blockIdx.x * (kElementThreads * kItems) + item * kElementThreads + threadIdx.x;
 }
 
+// The same, or the last unit there is.
+__device__ inline uint32_t loaded_unit_of(int item, const Rows& rows) {
+  return min(unit_of(item), static_cast<uint32_t>(rows.units) - 1);
+}
+
 template <class T>
 __global__ void __launch_bounds__(kElementThreads) swiglu_vectors(const T* gate_up, const Rows rows, T* s) {
   constexpr int kSize = Vec<T>::size;
-  Vec<T> gate[kItems], up[kItems];
+  Vec<T> gates[kItems], ups[kItems];
 #pragma unroll
   for (int j = 0; j < kItems; ++j) {
-    const uint32_t i = unit_of(j);
-    if (i >= rows.units) continue;
-    const T* from = gate_up + rows.gate(i) * kSize;
-    gate[j] = Vec<T>::load_streaming(from);
-    up[j] = Vec<T>::load_streaming(from + rows.columns * kSize);
+    const T* from = gate_up + rows.gate(loaded_unit_of(j, rows)) * kSize;
+    gates[j] = Vec<T>::load_streaming(from);
+    ups[j] = Vec<T>::load_streaming(from + rows.columns * kSize);
   }
 #pragma unroll
   for (int j = 0; j < kItems; ++j) {
     const uint32_t i = unit_of(j);
     if (i >= rows.units) continue;
-    Vec<T> to;
+    float gate[kSize], up[kSize];
+    unpack(gates[j].at, gate);
+    unpack(ups[j].at, up);
 #pragma unroll
-    for (int e = 0; e < kSize; ++e) to.at[e] = from_float<T>(swiglu_of(to_float(gate[j].at[e]), to_float(up[j].at[e])));
-    to.store(s + int64_t{i} * kSize);
+    for (int e = 0; e < kSize; ++e) gate[e] = swiglu_of<T>(gate[e], up[e]);
+    Vec<T> to;
+    pack(gate, to.at);
+    to.store_global(s + int64_t{i} * kSize);
   }
 }
 
@@ -81,36 +100,37 @@ __global__ void __launch_bounds__(kElementThreads) swiglu_elements(const T* gate
   const int64_t i = grid_thread();
   if (i >= rows.units) return;
   const T* gate = gate_up + rows.gate(i);
-  s[i] = from_float<T>(swiglu_of(to_float(gate[0]), to_float(gate[rows.columns])));
+  s[i] = from_float<T>(swiglu_of<T>(to_float(gate[0]), to_float(gate[rows.columns])));
 }
 
 template <class T>
 __global__ void __launch_bounds__(kElementThreads)
     swiglu_grad_vectors(const T* ds, const T* gate_up, const Rows rows, T* dgate_up) {
   constexpr int kSize = Vec<T>::size;
-  Vec<T> d[kItems], gate[kItems], up[kItems];
+  Vec<T> dss[kItems], gates[kItems], ups[kItems];
 #pragma unroll
   for (int j = 0; j < kItems; ++j) {
-    const uint32_t i = unit_of(j);
-    if (i >= rows.units) continue;
+    const uint32_t i = loaded_unit_of(j, rows);
     const T* from = gate_up + rows.gate(i) * kSize;
-    d[j] = Vec<T>::load_streaming(ds + int64_t{i} * kSize);
-    gate[j] = Vec<T>::load_streaming(from);
-    up[j] = Vec<T>::load_streaming(from + rows.columns * kSize);
+    dss[j] = Vec<T>::load_streaming(ds + int64_t{i} * kSize);
+    gates[j] = Vec<T>::load_streaming(from);
+    ups[j] = Vec<T>::load_streaming(from + rows.columns * kSize);
   }
 #pragma unroll
   for (int j = 0; j < kItems; ++j) {
     const uint32_t i = unit_of(j);
     if (i >= rows.units) continue;
+    float d[kSize], gate[kSize], up[kSize];
+    unpack(dss[j].at, d);
+    unpack(gates[j].at, gate);
+    unpack(ups[j].at, up);
 #pragma unroll
-    for (int e = 0; e < kSize; ++e) {
-      const Gradient to = gradient_of(to_float(d[j].at[e]), to_float(gate[j].at[e]), to_float(up[j].at[e]));
-      gate[j].at[e] = from_float<T>(to.gate);
-      up[j].at[e] = from_float<T>(to.up);
-    }
+    for (int e = 0; e < kSize; ++e) to_gradient<T>(d[e], gate[e], up[e]);
+    pack(gate, gates[j].at);
+    pack(up, ups[j].at);
     T* to = dgate_up + rows.gate(i) * kSize;
-    gate[j].store(to);
-    up[j].store(to + rows.columns * kSize);
+    gates[j].store_global(to);
+    ups[j].store_global(to + rows.columns * kSize);
   }
 }
 
@@ -120,9 +140,10 @@ __global__ void __launch_bounds__(kElementThreads)
   const int64_t i = grid_thread();
   if (i >= rows.units) return;
   const int64_t at = rows.gate(i);
-  const Gradient to = gradient_of(to_float(ds[i]), to_float(gate_up[at]), to_float(gate_up[at + rows.columns]));
-  dgate_up[at] = from_float<T>(to.gate);
-  dgate_up[at + rows.columns] = from_float<T>(to.up);
+  float gate = to_float(gate_up[at]), up = to_float(gate_up[at + rows.columns]);
+  to_gradient<T>(to_float(ds[i]), gate, up);
+  dgate_up[at] = from_float<T>(gate);
+  dgate_up[at + rows.columns] = from_float<T>(up);
 }
 
 // Units of vectors are numbered in 32 bits, of which a block may run over by its width.

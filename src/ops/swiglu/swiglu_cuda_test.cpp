@@ -76,16 +76,20 @@ TEST(SwiGluCuda, GradientRule) {
 TEST(SwiGluCuda, FarGatesNeitherOverflowNorVanish) {
   NEEDS_GPU();
   const Tensors in = {{"gate_up", {-1e30, -200, -90, 90, 200, 1e30, 1, 1, 1, 1, 1, 1}}, {"ds", {1, 1, 1, 1, 1, 1}}};
-  const std::vector<double> s = run_step_cuda(build(plain(1, 6)), in).at("s");
-  const std::vector<double> d = run_step_cuda(build(backward(1, 6)), in).at("dgate_up");
-  const float rounded = 1e30f;
-  const std::vector<double> expected = {0, 0, -90 * std::exp(-90.0), 90, 200, rounded};
-  for (size_t i = 0; i < expected.size(); ++i) {
-    // silu(-90) is subnormal in f32: 90 places of 2^-149 more
-    const double allowed = 12 * kF32 * std::fabs(expected[i]) + 90 * 0x1p-149;
-    EXPECT_NEAR(s[i], expected[i], allowed) << i;
-    EXPECT_NEAR(d[i], i < 3 ? 0.0 : 1.0, 1e-36) << i;
-    EXPECT_NEAR(d[i + 6], expected[i], allowed) << i;
+  const std::vector<double> expected = {0, 0, -90 * std::exp(-90.0), 90, 200, 1e30};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    SCOPED_TRACE(name_of(dtype));
+    const std::vector<double> s = run_step_cuda(build(plain(1, 6), dtype), in).at("s");
+    const std::vector<double> d = run_step_cuda(build(backward(1, 6), dtype), in).at("dgate_up");
+    // silu(-90) is subnormal in f32, 90 places of 2^-149 more; for bf16 its sigma counts as 0. 1e30 is rounded itself.
+    const double tiny = dtype == DType::f32 ? 90 * 0x1p-149 : 90 * 0x1p-126;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const double relative = dtype == DType::f32 ? 13 * kF32 : 2.02 * kBf16;
+      const double allowed = relative * std::fabs(expected[i]) + tiny;
+      EXPECT_NEAR(s[i], expected[i], allowed) << i;
+      EXPECT_NEAR(d[i], i < 3 ? 0.0 : 1.0, 1e-36) << i;
+      EXPECT_NEAR(d[i + 6], expected[i], allowed) << i;
+    }
   }
 }
 
