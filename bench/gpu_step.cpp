@@ -36,6 +36,7 @@ struct Case {
   int64_t vocab, hidden, intermediate, layers, heads, kv_heads;
   bool tied, bias;
   double theta, eps;
+  const char* model_type = "llama";
 };
 
 const std::map<std::string, Case> kCases = {
@@ -44,6 +45,7 @@ const std::map<std::string, Case> kCases = {
     {"1.5b-t1024-bf16", {"bf16-stochastic", 1024, 32, 8, 151936, 1536, 8960, 28, 12, 2, true, true, 1e6, 1e-6}},
     {"1b-t4096-amp", {"bf16", 4096, 8, 1, 128256, 2048, 8192, 16, 32, 8, true, false, 5e5, 1e-5}},
     {"160m-t1024-amp", {"bf16", 1024, 64, 1, 32000, 768, 3072, 12, 12, 12, false, false, 1e4, 1e-6}},
+    {"gpt2-124m-t1024-amp", {"bf16", 1024, 8, 8, 50304, 768, 3072, 12, 12, 12, true, true, 1e4, 1e-5, "gpt2"}},
     {"tiny", {"bf16", 256, 4, 2, 512, 256, 768, 2, 4, 2, false, false, 1e4, 1e-6}},
 };
 
@@ -52,9 +54,10 @@ RunConfig config_of(const Case& c, const std::vector<std::string>& overrides) {
       "device = \"cuda\"\nprecision = \"{}\"\ndocuments = \"joined\"\nseq_len = {}\nmicro_batch = {}\n"
       "grad_accum_steps = {}\nmax_steps = 1000\nlearning_rate = 3e-4\nloss_chunk = 8192\n[model]\nvocab_size = {}\n"
       "hidden_size = {}\nintermediate_size = {}\nnum_hidden_layers = {}\nnum_attention_heads = {}\n"
-      "num_key_value_heads = {}\ntie_word_embeddings = {}\nattention_bias = {}\nrope_theta = {}\nrms_norm_eps = {}\n",
+      "num_key_value_heads = {}\ntie_word_embeddings = {}\nattention_bias = {}\nrope_theta = {}\nrms_norm_eps = {}\n"
+      "model_type = \"{}\"\n",
       c.precision, c.seq_len, c.micro_batch, c.micro_batches, c.vocab, c.hidden, c.intermediate, c.layers, c.heads,
-      c.kv_heads, c.tied, c.bias, c.theta, c.eps);
+      c.kv_heads, c.tied, c.bias, c.theta, c.eps, c.model_type);
   return parse_run_config_text(toml, "bench.toml", overrides);
 }
 

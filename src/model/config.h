@@ -8,7 +8,7 @@
 namespace centavo {
 
 struct ModelConfig {
-  std::string model_type = "llama";
+  std::string model_type = "llama";  // or "gpt2": where defaults come from; the fields below say what is computed
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -16,10 +16,15 @@ struct ModelConfig {
   int64_t num_attention_heads = 0;
   int64_t num_key_value_heads = 0;
   int64_t head_dim = 0;
+  std::string norm = "rmsnorm";       // or "layernorm", with weight and bias
+  std::string activation = "swiglu";  // or "gelu": the tanh form, without a gate
+  std::string positions = "rope";     // or "learned": a table of max_position_embeddings rows
   double rms_norm_eps = 1e-5;
+  double layer_norm_epsilon = 1e-5;
   double rope_theta = 10000;
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // on the q, k, v and o projections
+  bool mlp_bias = false;        // on the projections of the feed-forward
   int64_t sliding_window = 0;   // 0: none
   double initializer_range = 0.02;
   int64_t max_position_embeddings = 0;

@@ -1,6 +1,8 @@
 #include "model/transformer.h"
 
 #include "ops/embedding/embedding.h"
+#include "ops/gelu/gelu.h"
+#include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rope/rope.h"
@@ -16,10 +18,16 @@ class Decoder {
 
   Transformed run(const TokenInputs& in) {
     const BufferId embed = weight("embed.weight", {c_.vocab_size, c_.hidden_size});
-    const BufferId angles = rope_table(b_, "angles", in.positions, c_.head_dim, c_.rope_theta);
+    LearnedPositions learned;
+    BufferId angles = kNone;
+    if (c_.positions == "learned") {
+      learned = {in.positions, weight("position_embed.weight", {c_.max_position_embeddings, c_.hidden_size})};
+    } else {
+      angles = rope_table(b_, "angles", in.positions, c_.head_dim, c_.rope_theta);
+    }
 
-    BufferId x = embedding(b_, "x", in.tokens, embed);  // the residual stream
-    BufferId delta = kNone;                             // what the next norm adds to it
+    BufferId x = embedding(b_, "x", in.tokens, embed, learned);  // the residual stream
+    BufferId delta = kNone;                                      // what the next norm adds to it
     for (int64_t i = 0; i < c_.num_hidden_layers; ++i) {
       b_.layer = static_cast<int32_t>(i);
       prefix_ = fmt::format("layers.{}.", i);
@@ -39,31 +47,44 @@ class Decoder {
  private:
   // x += delta; returns the norm of the sum.
   BufferId norm(const std::string& name, BufferId& x, BufferId delta) {
-    const BufferId w = weight(prefix_ + name + ".weight", {c_.hidden_size});
-    const RmsNormed out = rmsnorm(b_, prefix_ + name, x, delta, w, c_.rms_norm_eps);
+    const std::string full = prefix_ + name;
+    const BufferId w = weight(full + ".weight", {c_.hidden_size});
+    if (c_.norm == "layernorm") {
+      const BufferId bias = weight(full + ".bias", {c_.hidden_size});
+      const LayerNormed out = layernorm(b_, full, x, delta, w, bias, c_.layer_norm_epsilon);
+      x = out.sum;
+      return out.h;
+    }
+    const RmsNormed out = rmsnorm(b_, full, x, delta, w, c_.rms_norm_eps);
     x = out.sum;
     return out.h;
   }
 
+  // `angles` is absent with learned positions.
   BufferId attend(BufferId h, BufferId angles, const TokenInputs& in, int64_t layer) {
     const int64_t heads = c_.num_attention_heads;
     const int64_t kv_heads = c_.num_key_value_heads;
     const AttentionCache cache = options_.caches.empty() ? AttentionCache{} : options_.caches.at(layer);
 
-    const BufferId qkv = project("qkv", h, (heads + 2 * kv_heads) * c_.head_dim, c_.attention_bias);
-    const BufferId turned = rope(b_, prefix_ + "rope", qkv, angles, heads, kv_heads);
+    BufferId qkv = project("qkv", h, (heads + 2 * kv_heads) * c_.head_dim, c_.attention_bias);
+    if (angles != kNone) qkv = rope(b_, prefix_ + "rope", qkv, angles, heads, kv_heads);
     const AttentionShape shape = {heads, kv_heads, c_.sliding_window, in.max_seqlen, in.uniform};
-    const BufferId y = attention(b_, prefix_ + "attention", turned, in.cu_seqlens, shape, cache);
+    const BufferId y = attention(b_, prefix_ + "attention", qkv, in.cu_seqlens, shape, cache);
     return project("o", y, c_.hidden_size, c_.attention_bias);
   }
 
   BufferId feed_forward(BufferId h) {
-    const BufferId gate_up = project("gate_up", h, 2 * c_.intermediate_size);
-    return project("down", swiglu(b_, prefix_ + "swiglu", gate_up), c_.hidden_size);
+    const int64_t width = c_.intermediate_size;
+    if (c_.activation == "gelu") {
+      const BufferId up = project("up", h, width, c_.mlp_bias);
+      return project("down", gelu(b_, prefix_ + "gelu", up), c_.hidden_size, c_.mlp_bias);
+    }
+    const BufferId gate_up = project("gate_up", h, 2 * width, c_.mlp_bias);
+    return project("down", swiglu(b_, prefix_ + "swiglu", gate_up), c_.hidden_size, c_.mlp_bias);
   }
 
   // y = x W^T (+ bias), and with LoRA + alpha/rank * (x A^T) B^T.
-  BufferId project(const std::string& name, BufferId x, int64_t out, bool has_bias = false) {
+  BufferId project(const std::string& name, BufferId x, int64_t out, bool has_bias) {
     const std::string full = prefix_ + name;
     const int64_t in = b_.program.buffer(x).shape.back();
     const BufferId w = weight(full + ".weight", {out, in});

@@ -1,4 +1,5 @@
-// The decoder-only transformer (Llama family), forward only.
+// The decoder-only transformer, forward only: norms before each part, attention, feed-forward (Llama and GPT-2, and
+// what lies between them).
 //
 // One text serves training, evaluation, prefill, decoding and LoRA: they differ in their inputs, in whether attention
 // has a cache, and in which parameters are trainable. The backward comes from the ops' gradient rules.
@@ -38,8 +39,17 @@ struct Transformed {
   BufferId head_weight = kNone;  // [vocab_size, hidden_size]; the embedding when tied
 };
 
-// Parameters are declared where they are used: embed.weight; layers.I.{attn_norm, qkv, o, mlp_norm, gate_up, down}
-// .weight (qkv.bias and o.bias with attention_bias); norm.weight; head.weight unless tied.
+// Parameters are declared where they are used:
+//
+//   embed.weight, and head.weight unless tied          [vocab_size, hidden_size]
+//   position_embed.weight, with learned positions      [max_position_embeddings, hidden_size]
+//   layers.I.{attn_norm, mlp_norm}.weight, norm.weight [hidden_size]
+//   layers.I.{qkv, o, down}.weight                     [out, in]
+//   layers.I.gate_up.weight, with swiglu               [2 intermediate_size, hidden_size]
+//   layers.I.up.weight, with gelu                      [intermediate_size, hidden_size]
+//
+// A bias [out] beside a weight: of norms with layernorm, of qkv and o with attention_bias, of the feed-forward's with
+// mlp_bias.
 Transformed transformer(Builder& b, const ModelConfig& config, const TokenInputs& in,
                         const TransformerOptions& options = {});
 

@@ -12,6 +12,8 @@
 #include "ops/cuda/kernels.h"
 #include "ops/embedding/embedding.h"
 #include "ops/fill/fill.h"
+#include "ops/gelu/gelu.h"
+#include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/lm_head_loss/lm_head_loss.h"
 #include "ops/normal/normal.h"
@@ -29,12 +31,14 @@ OpTable all_ops() {
   std::vector<OpDef> rows = {
       embedding_def(),    embedding_grad_def(),  //
       linear_def(),       linear_dx_def(),
-      linear_dw_def(),    linear_db_def(),     //
-      rmsnorm_def(),      rmsnorm_grad_def(),  //
+      linear_dw_def(),    linear_db_def(),       //
+      rmsnorm_def(),      rmsnorm_grad_def(),    //
+      layernorm_def(),    layernorm_grad_def(),  //
       rope_table_def(),   rope_def(),
       rope_grad_def(),                              //
       attention_def(),    attention_grad_def(),     //
       swiglu_def(),       swiglu_grad_def(),        //
+      gelu_def(),         gelu_grad_def(),          //
       lm_head_loss_def(), lm_head_loss_grad_def(),  //
       sqnorm_def(),       clip_def(),
       adamw_def(),  //

@@ -25,13 +25,17 @@ const char* const kPrecisions[] = {"fp32", "bf16", "bf16-stochastic"};
 // What else a run file may ask for and what brings ops of its own.
 std::vector<RunConfig> variants() {
   const ProbeShape shape = {192, 512, 6, 256, 2, 1024, 3};
-  std::vector<RunConfig> all(5, probe_config(shape, "fp32"));
+  std::vector<RunConfig> all(6, probe_config(shape, "fp32"));
   all[0].grad_sum = "tree";
   all[1].recompute = "full";
   all[2].offload = "all";
   all[3].model.attention_bias = true;
   all[3].model.num_key_value_heads = 2;
   all[4].model.sliding_window = 64;
+  all[5].model.norm = "layernorm";
+  all[5].model.activation = "gelu";
+  all[5].model.positions = "learned";
+  all[5].model.attention_bias = all[5].model.mlp_bias = true;
   for (RunConfig& config : all) config.model.num_hidden_layers = 2;
   return all;
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "machine/cpu/cpu_machine.h"
-#include "model/hf/config_json.h"
+#include "model/hf/family.h"
 #include "passes/place.h"
 #include "passes/units.h"
 #include "program/verify.h"
@@ -73,6 +73,9 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
         worker.device == DeviceKind::cuda ? "of the host's, beside it" : "beside it, a file in " + c.out;
     lines.push_back(fmt::format("           {:<16}{:>12}  {}", "offloaded", mebibytes(host->second), where));
   }
+  if (const std::string why = why_not_exportable(c.model); !why.empty()) {
+    lines.push_back(fmt::format("export     will be left out: {}", why));
+  }
   return lines;
 }
 
@@ -95,7 +98,6 @@ Worker worker_here(const RunConfig& config, int64_t ranks) {
 
 std::vector<std::string> dry_run(const OpTable& ops, const RunConfig& c, int64_t ranks) {
   const Worker worker = worker_here(c, ranks);
-  require_exportable(c.model);
   require_work_for(c, ranks);
   const Techniques techniques = fit(ops, c, worker);
   const Program training = training_program(ops, c, worker, techniques);

@@ -44,7 +44,7 @@ std::vector<Fact> libraries() {
 }
 
 std::vector<Fact> model_facts(const ModelConfig& m, const Program& program) {
-  return {{"architecture", m.model_type},
+  return {{"architecture", fmt::format("{}, {}, {} positions", m.norm, m.activation, m.positions)},
           {"parameters", fmt::format("{}", parameter_count(program))},
           {"layers", fmt::format("{}", m.num_hidden_layers)},
           {"hidden size", fmt::format("{}", m.hidden_size)},

@@ -86,6 +86,7 @@ class Reader {
 
   void require_keys() const;
   void check_given_shapes() const;
+  void take_defaults_of_gpt2();
   void derive_defaults();
   void check_resolved() const;
 
@@ -177,8 +178,19 @@ void Reader::check_given_shapes() const {
   }
 }
 
+void Reader::take_defaults_of_gpt2() {
+  ModelConfig& model = config_.model;
+  if (!was_given("model.norm")) model.norm = "layernorm";
+  if (!was_given("model.activation")) model.activation = "gelu";
+  if (!was_given("model.positions")) model.positions = "learned";
+  if (!was_given("model.tie_word_embeddings")) model.tie_word_embeddings = true;
+  if (!was_given("model.attention_bias")) model.attention_bias = true;
+  if (!was_given("model.mlp_bias")) model.mlp_bias = true;
+}
+
 void Reader::derive_defaults() {
   ModelConfig& model = config_.model;
+  if (model.model_type == "gpt2") take_defaults_of_gpt2();
   if (!was_given("model.num_key_value_heads")) model.num_key_value_heads = model.num_attention_heads;
   if (!was_given("model.head_dim")) model.head_dim = model.hidden_size / model.num_attention_heads;
   if (!was_given("model.max_position_embeddings")) model.max_position_embeddings = config_.seq_len;

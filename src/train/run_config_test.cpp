@@ -117,7 +117,25 @@ TEST(RunConfig, TheTableKnowsEveryField) {
   constexpr size_t kFlagBytes = sizeof(int64_t);  // one, and what aligns the next field
   EXPECT_EQ(sizeof(RunConfig) - sizeof(ModelConfig), kTextBytes + kNumberBytes + kFlagBytes)
       << "a field without a key?";
-  EXPECT_EQ(sizeof(ModelConfig), sizeof(std::string) + (9 + 3) * sizeof(int64_t) + 8) << "a field without a key?";
+  EXPECT_EQ(sizeof(ModelConfig), 4 * sizeof(std::string) + (9 + 4) * sizeof(int64_t) + 8) << "a field without a key?";
+}
+
+TEST(RunConfig, TheDefaultsOfGpt2) {
+  const ModelConfig model = parse(kMinimal, {"model.model_type=gpt2"}).model;
+  EXPECT_EQ(model.norm, "layernorm");
+  EXPECT_EQ(model.activation, "gelu");
+  EXPECT_EQ(model.positions, "learned");
+  EXPECT_TRUE(model.tie_word_embeddings && model.attention_bias && model.mlp_bias);
+  const ModelConfig mixed =
+      parse(kMinimal, {"model.model_type=gpt2", "model.positions=rope", "model.mlp_bias=false"}).model;
+  EXPECT_EQ(mixed.norm, "layernorm");
+  EXPECT_EQ(mixed.positions, "rope");
+  EXPECT_FALSE(mixed.mlp_bias);
+}
+
+TEST(RunConfig, LearnedPositionsEndWithTheirTable) {
+  expect_error(kMinimal, {"model.positions=learned", "model.max_position_embeddings=16"},
+               "override 'model.max_position_embeddings=16': model.max_position_embeddings 16 is below seq_len 32: ");
 }
 
 TEST(RunConfig, DifferingKeysInTheOrderOfTheTable) {

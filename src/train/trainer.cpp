@@ -5,6 +5,7 @@
 
 #include "base/between_ranks.h"
 #include "base/files.h"
+#include "model/hf/family.h"
 #include "program/text.h"
 #include "train/diagnose.h"
 #include "train/export_checkpoint.h"
@@ -196,11 +197,12 @@ void Trainer::stop_early() {
 void Trainer::finish() {
   if (!leads()) return;
   write_report(config_.out);
-  const std::string model = config_.out + "/model";
   const std::string saved = list_checkpoints(config_.out).front().directory;
-  export_model(read_checkpoint(saved), config_.model, exported(corpus_->tokenizer), model);
   progress_.line(fmt::format("saved      {}", saved));
   progress_.line(fmt::format("report     {}/report.html", config_.out));
+  if (!why_not_exportable(config_.model).empty()) return;  // said when the run began
+  const std::string model = config_.out + "/model";
+  export_model(read_checkpoint(saved), config_.model, exported(corpus_->tokenizer), model);
   progress_.line(fmt::format("model      {}", model));
 }
 

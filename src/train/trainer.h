@@ -5,7 +5,8 @@
 //   OUT/data/            the tokens, when they are made from `text` (data/corpus.h)
 //   OUT/checkpoints/…    train/checkpoint_files.h
 //   OUT/metrics.jsonl, OUT/events.out.tfevents.*, OUT/report.html
-//   OUT/model/           the trained model as others load it (model/hf/model_directory.h)
+//   OUT/model/           the trained model as others load it (model/hf/model_directory.h); none, and it is said before
+//                        the first step, where no family of theirs holds the model (model/hf/family.h)
 //
 // Given the costs of a machine, it says before the first step what the run will take, and at its end what steps took
 // beside it (train/forecast_text.h). Given a file for it, each rank writes the timeline of one of its steps

@@ -86,7 +86,6 @@ Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& optio
       progress_(leads() ? options_.log : nullptr, options_.progress, config_.log_every) {
   config_.device = name_of(worker_.device);
   world_.set_deadline(kAloneDeadline);
-  require_exportable(config_.model);
   require_work_for(config_, world_.ranks());
   require_memory(ops_, config_, worker_, program_, available_bytes(worker_.device) / neighbours(world_));
   require_room_offloaded(worker_, program_, world_.ranks(), config_.out);

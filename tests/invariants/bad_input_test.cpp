@@ -352,8 +352,8 @@ TEST_F(BadInput, ModelCommands) {
   refused({"generate", model, "--prompt", "a", "--max-tokens", "-1"}, {"--max-tokens"});
   refused({"eval", model, "--data", path("none.txt")}, {path("none.txt")});
   refused({"eval", model, "--data", path("text.txt"), "--seq-len", "17"}, {"--seq-len 17", "context of 16"});
-  write(fs::path(model) / "config.json", "{\"model_type\": \"gpt2\"}");
-  refused({"generate", model, "--prompt", "a"}, {model + "/config.json: model_type is \"gpt2\""});
+  write(fs::path(model) / "config.json", "{\"model_type\": \"qwen2\"}");
+  refused({"generate", model, "--prompt", "a"}, {model + "/config.json: model_type is \"qwen2\""});
 }
 
 TEST_F(BadInput, DevicesThatAreNotThere) {

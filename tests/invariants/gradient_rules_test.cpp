@@ -20,38 +20,32 @@ namespace {
 
 constexpr int64_t kTokens = 10;
 
-ModelConfig model() {
-  ModelConfig c = golden_model(true);
+ModelConfig tiny(ModelConfig c) {
   c.vocab_size = 13;
   c.hidden_size = 8;
   c.intermediate_size = 6;
   c.num_attention_heads = 2;
-  c.num_key_value_heads = 1;
+  c.num_key_value_heads = c.model_type == "gpt2" ? 2 : 1;
   c.head_dim = 4;
-  c.attention_bias = true;
+  c.attention_bias = c.mlp_bias = true;
   c.initializer_range = 0.4;
   return c;
 }
 
-Program forward() {
-  const BatchShape batch{.sequences = 1, .seq_len = kTokens, .max_docs = 3};
-  return training_forward(test_ops(), model(), batch, 4);
-}
-
-void fill(Machine& machine) {
-  initialize_parameters(machine, model(), 9);
+void fill(Machine& machine, const ModelConfig& model) {
+  initialize_parameters(machine, model, 9);
   set_tensor(machine, "tokens", {1, 5, 12, 0, 5, 5, 3, 7, 2, 9});
   set_tensor(machine, "targets", {5, 12, 0, 5, -1, 3, 7, 2, 9, 4});
   set_tensor(machine, "positions", {0, 1, 2, 3, 0, 1, 2, 3, 4, 5});
   set_tensor(machine, "cu_seqlens", {0, 4, 10, 10});
 }
 
-std::unique_ptr<CpuMachine> machine_with(const Program& program, const OpTable& table) {
+std::unique_ptr<CpuMachine> machine_with(const Program& program, const OpTable& table, const ModelConfig& model) {
   Program p = precision(program, table, precision_policy("fp64"));
   p = place(add_cpu_workspaces(std::move(p), table, {1}),
             {.red_zone_bytes = 0, .borrow = {}, .share_addresses = false});
   auto machine = std::make_unique<CpuMachine>(std::move(p), table, CpuMachine::Options{.threads = 1});
-  fill(*machine);
+  fill(*machine, model);
   machine->step();
   return machine;
 }
@@ -59,49 +53,60 @@ std::unique_ptr<CpuMachine> machine_with(const Program& program, const OpTable& 
 std::vector<double> direction_of(const Buffer& b) { return random_values("direction of " + b.name, b.elements()); }
 
 // Derivative of the loss along a random direction of each parameter, by central differences.
-const std::map<std::string, double>& numeric_derivatives() {
-  static const std::map<std::string, double> derivatives = [] {
-    constexpr double kStep = 2e-6;
-    std::map<std::string, double> result;
-    const auto machine = machine_with(forward(), test_ops());
-    for (const Buffer& b : machine->program().buffers) {
-      if (b.kind != BufferKind::parameter) continue;
-      const auto value = get_tensor(*machine, b.name);
-      const auto direction = direction_of(b);
-      const auto loss_at = [&](double h) {
-        auto moved = value;
-        for (size_t i = 0; i < moved.size(); ++i) moved[i] += h * direction[i];
-        set_tensor(*machine, b.name, moved);
-        machine->step();
-        return get_tensor(*machine, "loss")[0];
-      };
-      result[b.name] = (loss_at(kStep) - loss_at(-kStep)) / (2 * kStep);
-      set_tensor(*machine, b.name, value);
-    }
-    return result;
-  }();
-  return derivatives;
+std::map<std::string, double> numeric_derivatives(const Program& forward, const ModelConfig& model) {
+  constexpr double kStep = 2e-6;
+  std::map<std::string, double> result;
+  const auto machine = machine_with(forward, test_ops(), model);
+  for (const Buffer& b : machine->program().buffers) {
+    if (b.kind != BufferKind::parameter) continue;
+    const auto value = get_tensor(*machine, b.name);
+    const auto direction = direction_of(b);
+    const auto loss_at = [&](double h) {
+      auto moved = value;
+      for (size_t i = 0; i < moved.size(); ++i) moved[i] += h * direction[i];
+      set_tensor(*machine, b.name, moved);
+      machine->step();
+      return get_tensor(*machine, "loss")[0];
+    };
+    result[b.name] = (loss_at(kStep) - loss_at(-kStep)) / (2 * kStep);
+    set_tensor(*machine, b.name, value);
+  }
+  return result;
 }
 
-// The largest difference between the gradient rules and central differences, relative to the derivative.
-double worst_error(const Program& program, const OpTable& table) {
-  const auto machine = machine_with(program, table);
-  double worst = 0;
-  for (const auto& [name, expected] : numeric_derivatives()) {
-    const auto gradient = get_tensor(*machine, name + ".grad");
-    const auto direction = direction_of(machine->program().buffer(machine->program().find(name)));
-    double derivative = 0;
-    for (size_t i = 0; i < gradient.size(); ++i) derivative += gradient[i] * direction[i];
-    const double error = std::fabs(derivative - expected) / std::max(1.0, std::fabs(expected));
-    worst = std::isnan(error) ? INFINITY : std::max(worst, error);
+class GradientRules : public ::testing::TestWithParam<ModelConfig> {
+ protected:
+  // The largest difference between the gradient rules and central differences, relative to the derivative.
+  double worst_error(const Program& program, const OpTable& table) const {
+    const auto machine = machine_with(program, table, model_);
+    double worst = 0;
+    for (const auto& [name, expected] : derivatives_) {
+      const auto gradient = get_tensor(*machine, name + ".grad");
+      const auto direction = direction_of(machine->program().buffer(machine->program().find(name)));
+      double derivative = 0;
+      for (size_t i = 0; i < gradient.size(); ++i) derivative += gradient[i] * direction[i];
+      const double error = std::fabs(derivative - expected) / std::max(1.0, std::fabs(expected));
+      worst = std::isnan(error) ? INFINITY : std::max(worst, error);
+    }
+    return worst;
   }
-  return worst;
-}
+
+  Program differentiated() const { return differentiate(forward_, test_ops()); }
+
+ private:
+  const ModelConfig model_ = GetParam();
+  const Program forward_ = training_forward(test_ops(), model_, {.sequences = 1, .seq_len = kTokens, .max_docs = 3}, 4);
+  const std::map<std::string, double> derivatives_ = numeric_derivatives(forward_, model_);
+};
+
+INSTANTIATE_TEST_SUITE_P(Models, GradientRules,
+                         ::testing::Values(tiny(golden_model(true)), tiny(golden_gpt2_model(true))),
+                         [](const auto& info) { return info.param.model_type; });
 
 constexpr double kTolerance = 1e-7;
 
-TEST(GradientRules, WholeModelAgainstCentralDifferences) {
-  EXPECT_LT(worst_error(differentiate(forward(), test_ops()), test_ops()), kTolerance);
+TEST_P(GradientRules, WholeModelAgainstCentralDifferences) {
+  EXPECT_LT(worst_error(differentiated(), test_ops()), kTolerance);
 }
 
 // The table with one output of one kind of op negated after its kernel has run (an added output: what it added).
@@ -130,8 +135,8 @@ OpTable with_flipped_sign(const std::string& kind, size_t output) {
   return OpTable(std::move(rows));
 }
 
-TEST(GradientRules, AnyFlippedSignIsCaught) {
-  const Program program = differentiate(forward(), test_ops());
+TEST_P(GradientRules, AnyFlippedSignIsCaught) {
+  const Program program = differentiated();
   std::set<std::pair<std::string, size_t>> mutants;
   for (const Op& op : program.sections[0].ops) {
     if (op.stage != Stage::backward) continue;
@@ -149,8 +154,8 @@ TEST(GradientRules, AnyFlippedSignIsCaught) {
 }
 
 // The same for the rules themselves: each backward op left out of the program.
-TEST(GradientRules, AnyMissingContributionIsCaught) {
-  const Program program = differentiate(forward(), test_ops());
+TEST_P(GradientRules, AnyMissingContributionIsCaught) {
+  const Program program = differentiated();
   int mutants = 0;
   for (size_t o = 0; o < program.sections[0].ops.size(); ++o) {
     const Op& op = program.sections[0].ops[o];

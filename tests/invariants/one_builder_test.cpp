@@ -42,8 +42,7 @@ std::vector<double> feed(CpuMachine& machine, const std::vector<double>& tokens,
 constexpr double kDecodeBound = 300 * 0x1p-24;
 
 TEST(OneBuilder, PrefillAndDecodeEqualTheWhole) {
-  for (const int64_t window : {0, 4}) {
-    const ModelConfig model = golden_model(true, window);
+  for (const ModelConfig& model : {golden_model(true), golden_model(true, 4), golden_gpt2_model(true)}) {
     const auto tokens = token_row(kLength);
     const auto whole = machine_for(decoding(test_ops(), model, 1, kLength, kLength), {.share_addresses = false});
     initialize_parameters(*whole, model, 4);
@@ -118,8 +117,13 @@ LoraRun lora_run(const ModelConfig& model) {
   return {std::move(program), std::move(machine)};
 }
 
-TEST(OneBuilder, LoraTrainsAdaptersOnly) {
-  const ModelConfig model = golden_model(true);
+class Lora : public ::testing::TestWithParam<ModelConfig> {};
+
+INSTANTIATE_TEST_SUITE_P(OneBuilder, Lora, ::testing::Values(golden_model(true), golden_gpt2_model(true)),
+                         [](const auto& info) { return info.param.model_type; });
+
+TEST_P(Lora, TrainsAdaptersOnly) {
+  const ModelConfig& model = GetParam();
   const LoraRun run = lora_run(model);
   std::map<std::string, std::vector<double>> frozen;
   for (const Buffer& b : run.program.buffers) {
@@ -143,8 +147,8 @@ TEST(OneBuilder, LoraTrainsAdaptersOnly) {
 }
 
 // lora_b starts at 0, so the first loss is that of the frozen model.
-TEST(OneBuilder, LoraStartsAtTheFrozenModel) {
-  const ModelConfig model = golden_model(true);
+TEST_P(Lora, StartsAtTheFrozenModel) {
+  const ModelConfig& model = GetParam();
   const LoraRun run = lora_run(model);
   run.machine->step();
   const BatchShape batch{.sequences = 2, .seq_len = kLength};

@@ -4,18 +4,20 @@
     python3 -m venv build/venv && build/venv/bin/pip install torch transformers safetensors
     build/venv/bin/python tests/reference/check_transformers.py /tmp/exports
 
-For each directory NAME with logits NAME.json (of the tokens below, as centavo computed them): loads it with
-AutoModelForCausalLM and asserts that no key is missing, unexpected or of another shape; that every weight has the
-file's dtype; and that the logits agree, by norm, within 1e-5 in float32. In bfloat16 both sides round every
-activation, each in its own places: there the two are compared with the same weights computed in float64, and
-centavo's error may be at most 1.25 times that of transformers.
+For each directory NAME (Llama, Mistral, GPT-2) with logits NAME.json (of the tokens below, as centavo computed them):
+loads it with AutoModelForCausalLM and asserts that no key is missing, unexpected or of another shape; that every weight
+has the file's dtype; that saved again it has the same tensors, which is what centavo reads; and that the logits agree, by
+norm, within 1e-5 in float32. In bfloat16 both sides round every activation, each in its own places: there the two are
+compared with the same weights computed in float64, and centavo's error may be at most 1.25 times that of transformers.
 """
 
 import json
 import pathlib
 import sys
+import tempfile
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 TOKENS = [(7 * t * t + 3) % 61 for t in range(12)]
@@ -39,9 +41,19 @@ def logits(model):
         return model(torch.tensor([TOKENS])).logits[0].double()
 
 
+def check_saved_again(path, model):
+    with tempfile.TemporaryDirectory() as again:
+        model.save_pretrained(again)
+        ours, theirs = (load_file(pathlib.Path(p) / "model.safetensors") for p in (path, again))
+    assert ours.keys() == theirs.keys(), f"{path}: {ours.keys() ^ theirs.keys()}"
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), f"{path}: {name}"
+
+
 def check(path):
     config = AutoConfig.from_pretrained(path)
     model = load(path, "auto")
+    check_saved_again(path, model)
     assert {p.dtype for p in model.parameters()} == {config.dtype}, f"{path}: {config.dtype}"
     ours = torch.tensor(json.loads(path.with_suffix(".json").read_text())["logits"], dtype=torch.float64)
     ours = ours.view(len(TOKENS), config.vocab_size)

@@ -69,6 +69,17 @@ ModelConfig golden_model(bool tied, int64_t sliding_window) {
   return c;
 }
 
+ModelConfig golden_gpt2_model(bool tied) {
+  ModelConfig c = golden_model(tied);
+  c.model_type = "gpt2";
+  c.norm = "layernorm";
+  c.activation = "gelu";
+  c.positions = "learned";
+  c.attention_bias = c.mlp_bias = true;
+  c.num_key_value_heads = c.num_attention_heads;
+  return c;
+}
+
 Corpus corpus_of(RunConfig config) {
   config.model.vocab_size = kByteVocabulary;
   ProgressLog silent(nullptr, ProgressLog::Kind::lines, 1);

@@ -29,6 +29,8 @@ int64_t expect_each_edge_needed(const Program& program);
 
 // The model of tests/golden: vocabulary 61, width 32, 2 layers, 4 query and 2 key/value heads of 8.
 ModelConfig golden_model(bool tied, int64_t sliding_window = 0);
+// The same sizes as a GPT-2, with a key and value head for each query head.
+ModelConfig golden_gpt2_model(bool tied);
 
 // A run of a micro model on `text`, written to a file of its own under `directory`.
 RunConfig micro_run(const std::string& directory, const std::vector<std::string>& overrides = {});

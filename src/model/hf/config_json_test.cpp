@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "model/hf/family.h"
+#include "tests/support/models.h"
 
 namespace centavo {
 namespace {
@@ -39,6 +42,8 @@ ModelConfig llama_model() {
   c.max_position_embeddings = 1024;
   return c;
 }
+
+ModelConfig gpt2_model() { return testing::golden_gpt2_model(true); }
 
 ConfigJson parse(const json& file) { return parse_config_json(file.dump(), "DIR/config.json"); }
 
@@ -152,7 +157,7 @@ TEST(ConfigJson, RotaryPositionsInBothSpellings) {
 }
 
 TEST(ConfigJson, RefusesWhatItCannotCompute) {
-  expect_refused(with("model_type", "qwen2"), "model_type is \"qwen2\"; centavo reads llama and mistral");
+  expect_refused(with("model_type", "qwen2"), "model_type is \"qwen2\"; centavo reads gpt2, llama and mistral");
   expect_refused(with("model_type", "lama"), "did you mean llama?");
   expect_refused(without("model_type"), "model_type and names no model type");
   expect_refused(with("architectures", {"LlamaForSequenceClassification"}), "centavo reads LlamaForCausalLM");
@@ -164,7 +169,6 @@ TEST(ConfigJson, RefusesWhatItCannotCompute) {
   expect_refused(with("rope_parameters", {{"partial_rotary_factor", 0.5}}), "whole heads only");
   expect_refused(with("partial_rotary_factor", 0.5), "whole heads only");
   expect_refused(with("rope_scaling", "linear"), "rope_scaling is \"linear\" and must be an object");
-  expect_refused(with("mlp_bias", true), "mlp_bias is true");
   expect_refused(with("hidden_act", "gelu"), "hidden_act is \"gelu\"; centavo computes silu only");
   expect_refused(with("quantization_config", {{"quant_method", "gptq"}}), "quantization_config is");
   expect_refused(with("sliding_window", 128), "a llama has none");
@@ -252,9 +256,98 @@ TEST(ConfigJson, RefusesToWriteWhatNoClassHolds) {
   EXPECT_THROW(print_config_json({model, {}, {}}, DType::f32), UserError);
   model = llama_model();
   model.hidden_size = 98;
-  EXPECT_THROW(require_exportable(model), UserError);
+  EXPECT_THROW(family_of(model), UserError);
   model.hidden_size = 96;
-  EXPECT_NO_THROW(require_exportable(model));
+  EXPECT_EQ(family_of(model), HfFamily::llama);
+
+  const auto why = [](const auto& change) {
+    ModelConfig changed = gpt2_model();
+    change(changed);
+    return why_not_exportable(changed);
+  };
+  EXPECT_EQ(why([](ModelConfig&) {}), "");
+  EXPECT_EQ(family_of(gpt2_model()), HfFamily::gpt2);
+  EXPECT_NE(why([](ModelConfig& c) {
+              c.positions = "rope";
+            }).find("no Hugging Face model has layernorm, gelu and rope positions together"),
+            std::string::npos);
+  EXPECT_NE(why([](ModelConfig& c) { c.norm = "rmsnorm"; }), "");
+  EXPECT_NE(why([](ModelConfig& c) { c.activation = "swiglu"; }), "");
+  for (const auto& change : std::vector<std::function<void(ModelConfig&)>>{
+           [](ModelConfig& c) { c.attention_bias = false; }, [](ModelConfig& c) { c.mlp_bias = false; },
+           [](ModelConfig& c) { c.num_key_value_heads = 2; }, [](ModelConfig& c) { c.head_dim = 16; },
+           [](ModelConfig& c) { c.sliding_window = 4; }}) {
+    EXPECT_NE(why(change).find("Hugging Face's GPT-2 has attention_bias and mlp_bias"), std::string::npos);
+  }
+}
+
+TEST(ConfigJson, DefaultsOfGpt2) {
+  const ConfigJson config = parse(json{{"model_type", "gpt2"}});
+  ModelConfig expected = gpt2_model();
+  expected.vocab_size = 50257;
+  expected.hidden_size = 768;
+  expected.intermediate_size = 3072;
+  expected.num_hidden_layers = expected.num_attention_heads = expected.num_key_value_heads = 12;
+  expected.head_dim = 64;
+  expected.max_position_embeddings = 1024;
+  EXPECT_EQ(config.model, expected);
+  EXPECT_EQ(config.bos_token_id, 50256);
+  EXPECT_EQ(config.eos_token_ids, std::vector<int64_t>{50256});
+}
+
+TEST(ConfigJson, Gpt2ReadsBackWhatItWrites) {
+  ConfigJson config{gpt2_model(), 7, {8}};
+  config.model.layer_norm_epsilon = 3e-6;
+  config.model.tie_word_embeddings = false;
+  const std::string text = print_config_json(config, DType::f32);
+  EXPECT_EQ(parse_config_json(text, "x"), config);
+  EXPECT_EQ(print_config_json(config, DType::f32), text);
+  EXPECT_EQ(json::parse(text)["architectures"], json({"GPT2LMHeadModel"}));
+}
+
+TEST(ConfigJson, Gpt2UnderTheGenericNames) {
+  json file = json::parse(print_config_json({gpt2_model(), 7, {8}}, DType::f32));
+  const std::map<std::string, std::string> names = {{"n_embd", "hidden_size"},
+                                                    {"n_layer", "num_hidden_layers"},
+                                                    {"n_head", "num_attention_heads"},
+                                                    {"n_positions", "max_position_embeddings"}};
+  for (const auto& [own, generic] : names) {
+    json both = file;
+    both[generic] = file[own].get<int64_t>() + 1;
+    expect_refused(both, fmt::format("{} beside it is {}", generic, both[generic].dump()));
+    file[generic] = file[own];
+    file.erase(own);
+  }
+  EXPECT_EQ(parse(file).model, gpt2_model());
+}
+
+TEST(ConfigJson, RefusesWhatGpt2CannotCompute) {
+  const json good = json::parse(print_config_json({gpt2_model(), 7, {8}}, DType::f32));
+  const auto with_gpt2 = [&](const char* key, const json& value) {
+    json file = good;
+    file[key] = value;
+    return file;
+  };
+  expect_refused(with_gpt2("scale_attn_by_inverse_layer_idx", true), "scale_attn_by_inverse_layer_idx is true");
+  expect_refused(with_gpt2("reorder_and_upcast_attn", true), "reorder_and_upcast_attn is true");
+  expect_refused(with_gpt2("add_cross_attention", true), "add_cross_attention is true");
+  expect_refused(with_gpt2("scale_attn_weights", false), "scale_attn_weights is false");
+  for (const char* other : {"gelu", "relu", "silu"}) {
+    expect_refused(with_gpt2("activation_function", other), "centavo computes gelu_new here");
+  }
+  EXPECT_EQ(parse(with_gpt2("activation_function", "gelu_pytorch_tanh")).model, gpt2_model());
+  expect_refused(with_gpt2("architectures", {"GPT2ForSequenceClassification"}), "centavo reads GPT2LMHeadModel");
+  expect_refused(with_gpt2("n_head", 5), "n_embd 32 is not a multiple of n_head 5");
+  expect_refused(with_gpt2("n_embd", 0), "n_embd is 0 and must lie between 1 and");
+  expect_refused(with_gpt2("n_head", 32), "heads of 1 elements");
+  expect_refused(with_gpt2("quantization_config", {{"quant_method", "gptq"}}), "quantization_config is");
+}
+
+TEST(ConfigJson, ALlamaMayHaveBiasesInItsFeedForward) {
+  EXPECT_TRUE(parse(with("mlp_bias", true)).model.mlp_bias);
+  ModelConfig model = llama_model();
+  model.mlp_bias = true;
+  EXPECT_EQ(parse_config_json(print_config_json({model, {}, {}}, DType::f32), "x").model, model);
 }
 
 }  // namespace

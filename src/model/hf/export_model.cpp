@@ -6,8 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
-#include "model/hf/llama_tensors.h"
+#include "model/hf/family.h"
 #include "model/hf/model_directory.h"
+#include "model/hf/tensor_pieces.h"
+#include "model/hf/transposed.h"
 
 namespace centavo {
 namespace {
@@ -95,6 +97,10 @@ TensorParts exported_tensor(const TensorParts& parameter, const TensorPiece& pie
     user_error("parameter {} of shape {} is too small for {} of shape {}; the model is of another shape",
                piece.parameter, to_string(parameter.shape), piece.tensor, to_string(piece.shape));
   }
+  if (piece.transposed) {
+    const MatrixShape shape{piece.shape[1], piece.shape[0]};
+    return {piece.tensor, parameter.dtype, piece.shape, {transposed(parameter.parts, shape, parameter.dtype)}};
+  }
   const auto size = static_cast<size_t>(size_of(parameter.dtype));
   return {piece.tensor, parameter.dtype, piece.shape,
           cut_out(parameter.parts, static_cast<size_t>(piece.first_element()) * size,
@@ -105,7 +111,7 @@ std::vector<TensorParts> exported_tensors(std::span<const TensorParts> parameter
   std::map<std::string_view, const TensorParts*> named;
   for (const TensorParts& parameter : parameters) named[parameter.name] = &parameter;
   std::vector<TensorParts> tensors;
-  for (const TensorPiece& piece : llama_tensors(model)) {
+  for (const TensorPiece& piece : tensor_pieces(model)) {
     const auto found = named.find(piece.parameter);
     if (found == named.end()) user_error("parameter {} is missing; the model is of another shape", piece.parameter);
     tensors.push_back(exported_tensor(*found->second, piece));
@@ -147,7 +153,7 @@ std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokeni
                                 : "Documents followed one another without a mark in training.\n";
   return fmt::format(
       "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- centavo\n---\n"
-      "# A Llama model trained with centavo\n\n"
+      "# A {} model trained with centavo\n\n"
       "| | |\n|---|---|\n"
       "| parameters | {} |\n| dtype | {} |\n| layers | {} |\n| hidden size | {} |\n| feed-forward | {} |\n"
       "| heads | {} query, {} key and value, of {} |\n| vocabulary | {} |\n| context | {} tokens |\n"
@@ -158,9 +164,10 @@ std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokeni
       "tokenizer = AutoTokenizer.from_pretrained(\"DIRECTORY\")\n"
       "model = AutoModelForCausalLM.from_pretrained(\"DIRECTORY\")\n"
       "```\n",
-      parameter_count(tensors), name_of(tensors.front().dtype), model.num_hidden_layers, model.hidden_size,
-      model.intermediate_size, model.num_attention_heads, model.num_key_value_heads, model.head_dim, model.vocab_size,
-      model.max_position_embeddings, model.tie_word_embeddings ? "tied" : "separate", start);
+      family_of(model) == HfFamily::gpt2 ? "GPT-2" : "Llama", parameter_count(tensors), name_of(tensors.front().dtype),
+      model.num_hidden_layers, model.hidden_size, model.intermediate_size, model.num_attention_heads,
+      model.num_key_value_heads, model.head_dim, model.vocab_size, model.max_position_embeddings,
+      model.tie_word_embeddings ? "tied" : "separate", start);
 }
 
 ConfigJson config_of(const ModelConfig& model, const ExportedTokenizer& tokenizer) {

@@ -45,9 +45,14 @@ void add_layer(Table& table, const ModelConfig& c, int64_t layer) {
   table.add(ours + "o.weight", q_rows, {{attention + "o_proj.weight", width}});
   if (c.attention_bias) table.add(ours + "o.bias", 0, {{attention + "o_proj.bias", width}});
   table.add(ours + "mlp_norm.weight", 0, {{theirs + "post_attention_layernorm.weight", width}});
-  table.add(ours + "gate_up.weight", width,
-            {{mlp + "gate_proj.weight", c.intermediate_size}, {mlp + "up_proj.weight", c.intermediate_size}});
+  const auto gate_up = [&](const std::string& kind) {
+    return std::vector<Part>{{mlp + "gate_proj." + kind, c.intermediate_size},
+                             {mlp + "up_proj." + kind, c.intermediate_size}};
+  };
+  table.add(ours + "gate_up.weight", width, gate_up("weight"));
+  if (c.mlp_bias) table.add(ours + "gate_up.bias", 0, gate_up("bias"));
   table.add(ours + "down.weight", c.intermediate_size, {{mlp + "down_proj.weight", width}});
+  if (c.mlp_bias) table.add(ours + "down.bias", 0, {{mlp + "down_proj.bias", width}});
 }
 
 }  // namespace

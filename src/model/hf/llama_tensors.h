@@ -8,7 +8,9 @@
 //   layers.N.o.bias             [C]             …self_attn.o_proj.bias             with attention_bias
 //   layers.N.mlp_norm.weight    [C]             …post_attention_layernorm.weight
 //   layers.N.gate_up.weight     [2 F, C]        …mlp.gate_proj.weight, up_proj, end to end
+//   layers.N.gate_up.bias       [2 F]           …gate_proj.bias, up_proj           with mlp_bias
 //   layers.N.down.weight        [C, F]          …mlp.down_proj.weight
+//   layers.N.down.bias          [C]             …mlp.down_proj.bias                with mlp_bias
 //   norm.weight                 [C]             model.norm.weight
 //   head.weight                 [V, C]          lm_head.weight                     unless tied
 //
@@ -16,26 +18,10 @@
 // same. Source: transformers, modeling_llama.py.
 #pragma once
 
-#include <string>
-#include <vector>
-
-#include "model/config.h"
-#include "program/program.h"
+#include "model/hf/tensor_pieces.h"
 
 namespace centavo {
 
-// Rows [first_row, first_row + shape[0]) of a parameter.
-struct TensorPiece {
-  std::string tensor;     // Hugging Face's name
-  Shape shape;            // of the tensor
-  std::string parameter;  // the program's name
-  int64_t first_row = 0;
-
-  // Where the piece begins in the parameter, in elements.
-  int64_t first_element() const { return first_row * (element_count(shape) / shape[0]); }
-};
-
-// In the order of the parameters; the pieces of one parameter tile it from its first row to its last.
 std::vector<TensorPiece> llama_tensors(const ModelConfig& model);
 
 }  // namespace centavo

@@ -9,7 +9,9 @@
 #include "base/errors.h"
 #include "base/nearest.h"
 #include "base/parallel.h"
-#include "model/hf/llama_tensors.h"
+#include "model/hf/family.h"
+#include "model/hf/gpt2_tensors.h"
+#include "model/hf/tensor_pieces.h"
 
 namespace centavo {
 namespace {
@@ -17,7 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
 
 using ShardOf = std::map<std::string, std::string>;  // tensor -> file
@@ -81,6 +82,17 @@ void open_tensors(ModelDirectory& model) {
                      : "name the directory of a model");
 }
 
+// The model without its head is saved without the prefix: GPT-2's own files are.
+void add_gpt2_prefix(ModelDirectory& model) {
+  const auto has_prefix = [](const auto& entry) { return entry.first.starts_with(kGpt2Prefix); };
+  if (std::ranges::any_of(model.tensors, has_prefix)) return;
+  std::map<std::string, TensorView, std::less<>> renamed;
+  for (auto& [name, tensor] : model.tensors) {
+    renamed.emplace(name == kHead ? name : kGpt2Prefix + name, tensor);
+  }
+  model.tensors = std::move(renamed);
+}
+
 void require_fit(const ModelDirectory& model, const TensorPiece& piece) {
   const auto found = model.tensors.find(piece.tensor);
   if (found == model.tensors.end()) {
@@ -100,22 +112,28 @@ void require_fit(const ModelDirectory& model, const TensorPiece& piece) {
 }
 
 // A head beside a tied embedding is a second copy, or the flag is wrong.
-void require_same_head(const ModelDirectory& model) {
+void require_same_head(const ModelDirectory& model, const std::string& embedding_name) {
   const auto head = model.tensors.find(kHead);
   if (!model.config.model.tie_word_embeddings || head == model.tensors.end()) return;
-  const TensorView& embedding = model.tensors.at(kEmbedding);
+  const TensorView& embedding = model.tensors.at(embedding_name);
   if (head->second.dtype == embedding.dtype && std::ranges::equal(head->second.bytes, embedding.bytes)) return;
   user_error("{}: config.json says tie_word_embeddings, and {} differs from {}; set it to false or remove the tensor",
-             model.path, kHead, kEmbedding);
+             model.path, kHead, embedding_name);
 }
 
+// A tied head's second copy, and what older writers saved beside the weights: rotary angles and causal masks.
 bool is_passed_over(const ModelDirectory& model, const std::string& name) {
-  return name.ends_with(".rotary_emb.inv_freq") || (name == kHead && model.config.model.tie_word_embeddings);
+  if (name == kHead && model.config.model.tie_word_embeddings) return true;
+  if (family_of(model.config.model) == HfFamily::gpt2) {
+    return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+  }
+  return name.ends_with(".rotary_emb.inv_freq");
 }
 
 void check_tensors(const ModelDirectory& model) {
+  const std::vector<TensorPiece> pieces = tensor_pieces(model.config.model);
   std::set<std::string> expected;
-  for (const TensorPiece& piece : llama_tensors(model.config.model)) {
+  for (const TensorPiece& piece : pieces) {
     require_fit(model, piece);
     expected.insert(piece.tensor);
   }
@@ -124,14 +142,14 @@ void check_tensors(const ModelDirectory& model) {
     user_error("{}: tensor {} is not part of the model that config.json describes{}; correct one", model.path, name,
                did_you_mean(name, {expected.begin(), expected.end()}));
   }
-  require_same_head(model);
+  require_same_head(model, std::ranges::find(pieces, "embed.weight", &TensorPiece::parameter)->tensor);
 }
 
 std::string precision_of(const ModelDirectory& model) {
   const auto is_bf16 = [&](const TensorPiece& piece) {
     return model.tensors.find(piece.tensor)->second.dtype == DType::bf16;
   };
-  return std::ranges::all_of(llama_tensors(model.config.model), is_bf16) ? "bf16" : "fp32";
+  return std::ranges::all_of(tensor_pieces(model.config.model), is_bf16) ? "bf16" : "fp32";
 }
 
 constexpr int64_t kGrain = 1 << 16;  // elements a thread converts at least
@@ -164,13 +182,39 @@ void write_converted(Machine& machine, const std::string& buffer, int64_t first,
   }
 }
 
+// The tensor [in, out] as rows of the parameter [out, in], as many at a time as a piece holds.
+template <class From, class To>
+void write_transposed(Machine& machine, const std::string& buffer, const TensorView& tensor) {
+  const int64_t in = tensor.shape[0];
+  const int64_t out = tensor.shape[1];
+  const int64_t rows = std::clamp<int64_t>(kPiece / in, 1, out);
+  std::vector<To> room(static_cast<size_t>(rows * in));
+  for (int64_t first = 0; first < out; first += rows) {
+    const int64_t count = std::min(rows, out - first);
+    parallel_ranges(in, std::max<int64_t>(1, kGrain / count), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        for (int64_t row = 0; row < count; ++row) {
+          From value;
+          std::memcpy(&value, tensor.bytes.data() + (i * out + first + row) * static_cast<int64_t>(sizeof value),
+                      sizeof value);
+          room[static_cast<size_t>(row * in + i)] = convert<To>(value);
+        }
+      }
+    });
+    machine.write_elements(buffer, first * in, std::as_bytes(std::span(room).first(static_cast<size_t>(count * in))));
+  }
+}
+
 void load_piece(Machine& machine, const std::string& buffer, const TensorPiece& piece, const TensorView& tensor) {
   const DType dtype = machine.program().buffer(machine.program().find(buffer)).dtype;
-  if (dtype == tensor.dtype) return machine.write_elements(buffer, piece.first_element(), tensor.bytes);
+  if (dtype == tensor.dtype && !piece.transposed) {
+    return machine.write_elements(buffer, piece.first_element(), tensor.bytes);
+  }
   visit_compute(tensor.dtype, [&](auto from_tag) {
     visit_compute(dtype, [&](auto to_tag) {
       using From = typename decltype(from_tag)::type;
       using To = typename decltype(to_tag)::type;
+      if (piece.transposed) return write_transposed<From, To>(machine, buffer, tensor);
       write_converted<From, To>(machine, buffer, piece.first_element(), tensor.bytes);
     });
   });
@@ -190,6 +234,7 @@ ModelDirectory open_model(const std::string& directory) {
                        .files = {},
                        .tensors = {}};
   open_tensors(model);
+  if (family_of(model.config.model) == HfFamily::gpt2) add_gpt2_prefix(model);
   check_tensors(model);
   model.precision = precision_of(model);
   return model;
@@ -197,7 +242,7 @@ ModelDirectory open_model(const std::string& directory) {
 
 void load_parameters(Machine& machine, const ModelDirectory& model) {
   const Program& program = machine.program();
-  for (const TensorPiece& piece : llama_tensors(model.config.model)) {
+  for (const TensorPiece& piece : tensor_pieces(model.config.model)) {
     const BufferId id = program.find(piece.parameter);
     CHECK(id != kNone, "the machine has no parameter {}", piece.parameter);
     if (program.buffer(id).borrowed) continue;

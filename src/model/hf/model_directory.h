@@ -1,7 +1,7 @@
 // Model directories as Hugging Face's transformers writes and loads them.
 //
 //   config.json              config_json.h
-//   model.safetensors        llama_tensors.h; or model.safetensors.index.json and the shards it names
+//   model.safetensors        llama_tensors.h, gpt2_tensors.h; or model.safetensors.index.json and its shards
 //   tokenizer.json           as given
 //   tokenizer_config.json    AutoTokenizer makes a PreTrainedTokenizerFast of it
 //   generation_config.json   the tokens that begin and end a text
@@ -58,7 +58,8 @@ struct ModelDirectory {
   std::map<std::string, TensorView, std::less<>> tensors;  // by Hugging Face's names, as long as `files` lives
 };
 
-// Passes over what older writers add: rotary_emb.inv_freq, and a tied head that equals the embedding.
+// Passes over what older writers add: rotary_emb.inv_freq, GPT-2's masks attn.bias and attn.masked_bias, and a tied
+// head that equals the embedding. GPT-2's tensors may lack the prefix `transformer.`, all of them; `tensors` has it.
 ModelDirectory open_model(const std::string& directory);
 
 // Writes every parameter that the machine owns, and its f32 master copy where there is one, each converted to the

@@ -8,7 +8,9 @@
 
 #include "base/errors.h"
 #include "base/rng.h"
+#include "model/hf/gpt2_tensors.h"
 #include "model/hf/llama_tensors.h"
+#include "model/hf/transposed.h"
 #include "model/initialize.h"
 #include "model/programs.h"
 #include "passes/precision.h"
@@ -24,9 +26,12 @@ using nlohmann::json;
 // A tokenizer.json of two words; the exporter copies it.
 const ExportedTokenizer kTokenizer = {"{\"not\": \"read here\"}\n", SpecialToken{60, "<|endoftext|>"}};
 
-ModelConfig small_model(bool tied, bool bias) {
+enum class Kind { llama, llama_with_biases, gpt2 };
+
+ModelConfig small_model(bool tied, Kind kind) {
+  if (kind == Kind::gpt2) return golden_gpt2_model(tied);
   ModelConfig model = golden_model(tied);
-  model.attention_bias = bias;
+  model.attention_bias = model.mlp_bias = kind == Kind::llama_with_biases;
   return model;
 }
 
@@ -51,34 +56,36 @@ std::map<std::string, std::vector<double>> parameters_of(const CpuMachine& machi
 
 struct Variant {
   bool tied;
-  bool bias;
+  Kind kind;
   std::string policy;
 };
 
 std::vector<Variant> variants() {
   std::vector<Variant> all;
   for (const bool tied : {false, true}) {
-    for (const bool bias : {false, true}) {
-      for (const char* policy : {"fp32", "bf16"}) all.push_back({tied, bias, policy});
+    for (const Kind kind : {Kind::llama, Kind::llama_with_biases, Kind::gpt2}) {
+      for (const char* policy : {"fp32", "bf16"}) all.push_back({tied, kind, policy});
     }
   }
   return all;
 }
 
-TEST(LlamaTensors, PiecesTileEveryParameterOnce) {
+TEST(TensorPieces, TileEveryParameterOnce) {
   for (const Variant& v : variants()) {
-    const ModelConfig model = small_model(v.tied, v.bias);
+    const ModelConfig model = small_model(v.tied, v.kind);
     const Program program = decoding(test_ops(), model, 1, 1, 8);
     std::map<std::string, int64_t> rows;
     std::set<std::string> names;
-    for (const TensorPiece& piece : llama_tensors(model)) {
+    for (const TensorPiece& piece : tensor_pieces(model)) {
       EXPECT_EQ(piece.first_row, rows[piece.parameter]) << piece.tensor;
-      rows[piece.parameter] += piece.shape[0];
+      Shape shape = piece.shape;
+      if (piece.transposed) std::swap(shape[0], shape[1]);
+      rows[piece.parameter] += shape[0];
       EXPECT_TRUE(names.insert(piece.tensor).second) << piece.tensor;
       const BufferId id = program.find(piece.parameter);
       ASSERT_NE(id, kNone) << piece.parameter;
       const Shape& whole = program.buffer(id).shape;
-      EXPECT_EQ(Shape(piece.shape.begin() + 1, piece.shape.end()), Shape(whole.begin() + 1, whole.end()));
+      EXPECT_EQ(Shape(shape.begin() + 1, shape.end()), Shape(whole.begin() + 1, whole.end()));
     }
     for (const Buffer& b : program.buffers) {
       if (b.kind != BufferKind::parameter) continue;
@@ -89,7 +96,7 @@ TEST(LlamaTensors, PiecesTileEveryParameterOnce) {
 
 TEST(LlamaTensors, RowsByHand) {
   // 4 query and 2 key/value heads of 8, width 32, feed-forward 40.
-  const auto pieces = llama_tensors(small_model(true, true));
+  const auto pieces = llama_tensors(small_model(true, Kind::llama_with_biases));
   const auto at = [&](const std::string& name) {
     return *std::ranges::find(pieces, "model.layers.1." + name, &TensorPiece::tensor);
   };
@@ -101,9 +108,53 @@ TEST(LlamaTensors, RowsByHand) {
   EXPECT_EQ(at("self_attn.o_proj.bias").shape, Shape{32});
 }
 
+TEST(Transposed, EveryElementOfEveryPart) {
+  // 5 rows of 3 in parts that end inside rows, read in pieces that begin and end inside rows
+  std::vector<float> matrix(15);
+  std::vector<float> expected;
+  for (size_t i = 0; i < 15; ++i) matrix[i] = static_cast<float>(i);
+  for (size_t column = 0; column < 3; ++column) {
+    for (size_t row = 0; row < 5; ++row) expected.push_back(static_cast<float>(3 * row + column));
+  }
+  const auto bytes = std::as_bytes(std::span(matrix));
+  const ByteSource source = transposed({bytes.first(28), bytes.subspan(28, 4), bytes.subspan(32)}, {5, 3}, DType::f32);
+  ASSERT_EQ(source.size(), 60U);
+  const auto floats_of = [](const ByteSource& part) {
+    const std::vector<std::byte> all = bytes_of(part);
+    std::vector<float> values(all.size() / 4);
+    std::memcpy(values.data(), all.data(), all.size());
+    return values;
+  };
+  EXPECT_EQ(floats_of(source), expected);
+  for (size_t begin = 0; begin < 15; ++begin) {
+    for (size_t end = begin + 1; end <= 15; ++end) {
+      EXPECT_EQ(
+          floats_of(source.part(4 * begin, 4 * (end - begin))),
+          std::vector<float>(expected.begin() + static_cast<int>(begin), expected.begin() + static_cast<int>(end)));
+    }
+  }
+}
+
+// More than a piece of a ByteSource.
+TEST(Transposed, ALargeMatrix) {
+  const int64_t rows = 1200;
+  const int64_t columns = 1100;
+  std::vector<int32_t> matrix(static_cast<size_t>(rows * columns));
+  for (size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<int32_t>(i);
+  const auto bytes = bytes_of(transposed({std::as_bytes(std::span(matrix))}, {rows, columns}, DType::i32));
+  ASSERT_GT(bytes.size(), ByteSource::kPiece);
+  for (int64_t column = 0; column < columns; ++column) {
+    for (int64_t row = 0; row < rows; ++row) {
+      int32_t value = 0;
+      std::memcpy(&value, bytes.data() + (column * rows + row) * 4, 4);
+      ASSERT_EQ(value, row * columns + column);
+    }
+  }
+}
+
 TEST(ModelDirectory, ExportAndLoadKeepEveryBit) {
   for (const Variant& v : variants()) {
-    const ModelConfig model = small_model(v.tied, v.bias);
+    const ModelConfig model = small_model(v.tied, v.kind);
     const std::string directory = fresh_directory("model") + "/m";
     const auto trained = machine_of(model, v.policy, 1);
     export_model(*trained, model, kTokenizer, directory);
@@ -123,7 +174,7 @@ TEST(ModelDirectory, ExportAndLoadKeepEveryBit) {
 
 TEST(ModelDirectory, EveryFileOfAnExport) {
   const std::string directory = fresh_directory("model") + "/m/";
-  const ModelConfig model = small_model(true, false);
+  const ModelConfig model = small_model(true, Kind::llama);
   const auto machine = machine_of(model, "fp32", 1);
   export_model(*machine, model, kTokenizer, directory);
   EXPECT_EQ(read_file(directory + "tokenizer.json"), kTokenizer.json);
@@ -144,7 +195,7 @@ TEST(ModelDirectory, EveryFileOfAnExport) {
 
 TEST(ModelDirectory, AnExportTouchesNothingElse) {
   const std::string directory = fresh_directory("model");
-  const ModelConfig model = small_model(true, false);
+  const ModelConfig model = small_model(true, Kind::llama);
   const auto machine = machine_of(model, "fp32", 1);
   write_file_atomic(directory + "/thesis.txt", "ten years");
   EXPECT_THROW(export_model(*machine, model, kTokenizer, directory), UserError);
@@ -161,7 +212,7 @@ TEST(ModelDirectory, AnExportTouchesNothingElse) {
 }
 
 TEST(ModelDirectory, ConvertsBetweenF32AndBf16) {
-  const ModelConfig model = small_model(false, true);
+  const ModelConfig model = small_model(false, Kind::llama_with_biases);
   const std::string directory = fresh_directory("model") + "/m";
   const auto f32 = machine_of(model, "fp32", 1);
   export_model(*f32, model, kTokenizer, directory);
@@ -222,7 +273,7 @@ class Hostile : public ::testing::Test {
     }
   }
 
-  const ModelConfig model_ = small_model(false, false);
+  const ModelConfig model_ = small_model(false, Kind::llama);
   std::string directory_;
   std::vector<std::vector<std::byte>> data_;
   std::vector<TensorView> tensors_;
@@ -338,6 +389,36 @@ TEST_F(Hostile, TheSameTensorInTwoShards) {
   expect_refused("stands in another shard too");
 }
 
+// GPT-2's own files have no prefix, and masks beside the weights.
+TEST(ModelDirectory, Gpt2WithoutItsPrefix) {
+  const ModelConfig model = small_model(true, Kind::gpt2);
+  const std::string directory = fresh_directory("model") + "/m";
+  const auto trained = machine_of(model, "fp32", 1);
+  export_model(*trained, model, kTokenizer, directory);
+  const std::string path = directory + "/model.safetensors";
+  const std::vector<float> mask(4, 1.0F);
+  {
+    const SafetensorsFile file(path);
+    std::vector<TensorView> tensors = file.tensors();
+    for (TensorView& tensor : tensors) tensor.name = tensor.name.substr(std::string(kGpt2Prefix).size());
+    tensors.push_back({"h.0.attn.bias", DType::f32, {1, 1, 2, 2}, std::as_bytes(std::span(mask))});
+    tensors.push_back({"h.1.attn.masked_bias", DType::f32, {}, std::as_bytes(std::span(mask).first(1))});
+    write_safetensors(directory + "/renamed", tensors, {});
+  }
+  fs::rename(directory + "/renamed", path);
+  const auto loaded = machine_of(model, "fp32", 2);
+  load_parameters(*loaded, open_model(directory));
+  EXPECT_EQ(parameters_of(*loaded), parameters_of(*trained));
+}
+
+TEST(ModelDirectory, AModelThatNoFamilyHoldsIsNotExported) {
+  ModelConfig model = small_model(true, Kind::gpt2);
+  model.positions = "rope";
+  const std::string directory = fresh_directory("model") + "/m";
+  EXPECT_THROW(export_model(*machine_of(model, "fp32", 1), model, kTokenizer, directory), UserError);
+  EXPECT_FALSE(fs::exists(directory));
+}
+
 // Logits of 12 tokens.
 std::vector<double> logits_of(CpuMachine& machine) {
   std::vector<double> tokens;
@@ -388,10 +469,11 @@ void expect_same_logits(const ModelConfig& model, const std::string& policy, con
 
 TEST(ModelDirectory, ALoadedModelComputesTheSameLogits) {
   for (const Variant& v : variants()) {
-    const std::string name = fmt::format("{}{}-{}", v.tied ? "tied" : "untied", v.bias ? "-bias" : "", v.policy);
-    expect_same_logits(small_model(v.tied, v.bias), v.policy, name);
+    const char* kind = v.kind == Kind::gpt2 ? "-gpt2" : v.kind == Kind::llama ? "" : "-bias";
+    const std::string name = fmt::format("{}{}-{}", v.tied ? "tied" : "untied", kind, v.policy);
+    expect_same_logits(small_model(v.tied, v.kind), v.policy, name);
   }
-  ModelConfig windowed = small_model(false, false);
+  ModelConfig windowed = small_model(false, Kind::llama);
   windowed.sliding_window = 3;
   expect_same_logits(windowed, "fp32", "untied-window-fp32");
 }

@@ -12,6 +12,8 @@
 #include "ops/copy/copy.h"
 #include "ops/embedding/embedding.h"
 #include "ops/fill/fill.h"
+#include "ops/gelu/gelu.h"
+#include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/lm_head_loss/lm_head_loss.h"
 #include "ops/normal/normal.h"
@@ -41,6 +43,8 @@ const std::vector<Row>& kernels() {
       {"linear_db", linear_db_cuda, linear_db_cuda_workspace},
       {"rmsnorm", rmsnorm_cuda},
       {"rmsnorm_grad", rmsnorm_grad_cuda, rmsnorm_grad_cuda_workspace},
+      {"layernorm", layernorm_cuda},
+      {"layernorm_grad", layernorm_grad_cuda, layernorm_grad_cuda_workspace},
       {"rope_table", rope_table_cuda},
       {"rope", rope_cuda},
       {"rope_grad", rope_grad_cuda},
@@ -48,6 +52,8 @@ const std::vector<Row>& kernels() {
       {"attention_grad", attention_grad_cuda, attention_grad_cuda_workspace},
       {"swiglu", swiglu_cuda},
       {"swiglu_grad", swiglu_grad_cuda},
+      {"gelu", gelu_cuda},
+      {"gelu_grad", gelu_grad_cuda},
       {"lm_head_loss", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
       {"lm_head_loss_grad", lm_head_loss_cuda, lm_head_loss_cuda_workspace},
       {"sqnorm", sqnorm_cuda},

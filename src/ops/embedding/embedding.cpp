@@ -8,7 +8,7 @@
 namespace centavo {
 namespace {
 
-enum In : size_t { kTokens, kWeight };
+enum In : size_t { kTokens, kWeight, kPositions, kPositionWeight };
 enum GradIn : size_t { kGradTokens, kDx };
 
 void expect_ids(int64_t tokens, int64_t vocab) {
@@ -17,12 +17,26 @@ void expect_ids(int64_t tokens, int64_t vocab) {
   expect(tokens <= kMost, "there can be {} tokens at most, not {}", kMost, tokens);
 }
 
+void expect_positions(const OpView& v) {
+  const bool learned = v.has_input(kPositions);
+  expect(learned == v.has_input(kPositionWeight), "positions and position_weight come together");
+  if (!learned) return;
+  const Shape& table = v.in(kPositionWeight);
+  const int64_t columns = v.in(kWeight)[1];
+  expect(v.in(kPositions) == v.in(kTokens), "positions must be {} like tokens, not {}", to_string(v.in(kTokens)),
+         to_string(v.in(kPositions)));
+  expect(table.size() == 2 && table[1] == columns, "position_weight must be [P, {}], not {}", columns,
+         to_string(table));
+  expect_ids(v.in(kPositions)[0], table[0]);
+}
+
 std::vector<Shape> shapes(const OpView& v) {
   const Shape& tokens = v.in(kTokens);
   const Shape& weight = v.in(kWeight);
   expect(tokens.size() == 1, "tokens must be [N], not {}", to_string(tokens));
   expect(weight.size() == 2, "weight must be [V, C], not {}", to_string(weight));
   expect_ids(tokens[0], weight[0]);
+  expect_positions(v);
   return {{tokens[0], weight[1]}};
 }
 
@@ -36,14 +50,20 @@ std::vector<Shape> grad_shapes(const OpView& v) {
 }
 
 void gradient(Gradients& g, const Op& op) {
-  const BufferId weight = op.inputs[kWeight];
-  const int64_t vocab = g.program().buffer(weight).shape[0];
-  g.emit("embedding_grad", {op.inputs[kTokens], g.of(op.outputs[0].buffer)}, {g.into(weight)}, {{"vocab_size", vocab}});
+  const BufferId dx = g.of(op.outputs[0].buffer);
+  const auto emit = [&](BufferId ids, BufferId weight) {
+    g.emit("embedding_grad", {ids, dx}, {g.into(weight)}, {{"vocab_size", g.program().buffer(weight).shape[0]}});
+  };
+  emit(op.inputs[kTokens], op.inputs[kWeight]);
+  if (op.inputs.size() > kPositionWeight) emit(op.inputs[kPositions], op.inputs[kPositionWeight]);
 }
 
-// Of the table only the rows that tokens name are read.
+// Of a table only the rows that tokens name are read.
 Cost cost(const OpView& v) {
-  return {.bytes = static_cast<double>(v.input(kTokens).slot_bytes() + 2 * v.output(0).slot_bytes())};
+  const auto ids = static_cast<double>(v.input(kTokens).slot_bytes());
+  const auto x = static_cast<double>(v.output(0).slot_bytes());
+  if (!v.has_input(kPositions)) return {.bytes = ids + 2 * x};
+  return {.flops = static_cast<double>(v.output(0).elements()), .bytes = 2 * ids + 3 * x};
 }
 
 // An adding binding touches the rows that tokens name, a writing one the whole table.
@@ -58,13 +78,18 @@ Cost grad_cost(const OpView& v) {
 
 }  // namespace
 
-BufferId embedding(Builder& b, const std::string& name, BufferId tokens, BufferId weight) {
-  return b.call("embedding", {tokens, weight}, {name})[0];
+BufferId embedding(Builder& b, const std::string& name, BufferId tokens, BufferId weight,
+                   const LearnedPositions& learned) {
+  if (learned.weight == kNone) return b.call("embedding", {tokens, weight}, {name})[0];
+  return b.call("embedding", {tokens, weight, learned.positions, learned.weight}, {name})[0];
 }
 
 OpDef embedding_def() {
   return {.kind = "embedding",
-          .inputs = {{"tokens", Type::i32}, {"weight"}},
+          .inputs = {{"tokens", Type::i32},
+                     {"weight"},
+                     {"positions", Type::i32, Slot::optional},
+                     {"position_weight", Type::compute, Slot::optional}},
           .outputs = {{"x"}},
           .attributes = {},
           .shapes = shapes,

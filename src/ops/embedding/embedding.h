@@ -1,22 +1,25 @@
-// Token embedding: row `tokens[n]` of the table.
+// Token embedding: row `tokens[n]` of the table; with learned positions the row of the token's position is added.
 //
-//   x[n] = weight[tokens[n]]
+//   x[n] = weight[tokens[n]]                                            without positions: exact
+//   x[n] = weight[tokens[n]] + position_weight[positions[n]]            rounded once
 //
-// tokens i32 [N], weight [V, C] T, x [N, C] T. No arithmetic: x is exact.
+// tokens, positions i32 [N], weight [V, C] T, position_weight [P, C] T, x [N, C] T.
 //
-// Backward: each row of the table sums the gradients of its tokens.
+// Backward: each row of a table sums the gradients of its tokens; the table of positions has an embedding_grad of its
+// own, with positions for tokens and P for V.
 //   dweight[v] = sum over n with tokens[n] = v of dx[n]   [V, C]  gradient
 // dx [N, C] T. Tokens are sorted by id into segments (a stable counting sort), each segment is summed in token order
 // in the accumulator of T and rounded once, together with what was there when the binding adds. Rows that no token
 // names become 0, or stay untouched when the binding adds.
 //
-// Ids outside [0, V) are refused by the host before upload. Should one arrive, nothing is read or written out of
-// bounds: its row of x is 0 and its row of dx is left out.
+// Ids outside [0, V) are refused by the host before upload, positions stay below P. Should another arrive, nothing is
+// read or written out of bounds: its row counts as 0 and its row of dx is left out.
 //
 // Aliasing: no output may share memory with an input. Deterministic: each element belongs to one thread, independent
 // of the number of threads. Error of dweight: |dweight - exact| <= (n - 1) u sum |dx| over the segment's n tokens, u
 // the roundoff of the accumulator, plus one rounding.
-// Source: Bengio et al., "A Neural Probabilistic Language Model", 2003; segments as in Karpathy, llm.c, encoder.cuh.
+// Source: Bengio et al., "A Neural Probabilistic Language Model", 2003; learned positions: Gehring et al.,
+// "Convolutional Sequence to Sequence Learning", 2017; segments as in Karpathy, llm.c, encoder.cuh.
 #pragma once
 
 #include <string>
@@ -25,9 +28,16 @@
 
 namespace centavo {
 
-BufferId embedding(Builder& b, const std::string& name, BufferId tokens, BufferId weight);
+struct LearnedPositions {
+  BufferId positions = kNone;
+  BufferId weight = kNone;
+};
 
-//   x = embedding(tokens, weight)
+// Without `learned` the tokens alone.
+BufferId embedding(Builder& b, const std::string& name, BufferId tokens, BufferId weight,
+                   const LearnedPositions& learned = {});
+
+//   x = embedding(tokens, weight, positions?, position_weight?)
 OpDef embedding_def();
 //   dweight = embedding_grad(tokens, dx) vocab_size
 OpDef embedding_grad_def();

@@ -91,24 +91,51 @@ void sum_segments(const Segments& s, const T* dx, int64_t vocab, int64_t columns
   });
 }
 
+template <class T>
+struct Table {
+  const T* weight;
+  int64_t rows, columns;
+
+  // Null where no row is named.
+  const T* row(int32_t id) const { return names_row(id, rows) ? weight + id * columns : nullptr; }
+};
+
+template <class T>
+void copy_row(const T* from, int64_t columns, T* x) {
+  if (from != nullptr) {
+    std::copy_n(from, columns, x);
+  } else {
+    std::fill_n(x, columns, T());
+  }
+}
+
+template <class T>
+void add_rows(const T* token, const T* position, int64_t columns, T* x) {
+  using A = Accumulator<T>;
+  if (token == nullptr || position == nullptr) return copy_row(token == nullptr ? position : token, columns, x);
+#pragma omp simd
+  for (int64_t c = 0; c < columns; ++c) x[c] = convert<T>(convert<A>(token[c]) + convert<A>(position[c]));
+}
+
 }  // namespace
 
 CpuKernel embedding_cpu(const OpView& v, const CpuTraits&) {
   const int64_t count = v.input(0).elements();
   const int64_t vocab = v.in(1)[0];
   const int64_t columns = v.in(1)[1];
+  const int64_t most_positions = v.has_input(3) ? v.in(3)[0] : 0;
   return visit_compute(v.input(1).dtype, [&](auto tag) -> CpuKernel {
     using T = typename decltype(tag)::type;
     return [=](const CpuCall& call) {
       const int32_t* tokens = call.in<int32_t>(0);
-      const T* weight = call.in<T>(1);
-      T* x = call.out<T>(0);
+      const int32_t* positions = call.in<int32_t>(2);
+      const Table<T> words{call.in<T>(1), vocab, columns};
+      const Table<T> places{call.in<T>(3), most_positions, columns};
       parallel_for(count, kTokensPerThread, [&](int64_t n) {
-        if (names_row(tokens[n], vocab)) {
-          std::copy_n(weight + tokens[n] * columns, columns, x + n * columns);
-        } else {
-          std::fill_n(x + n * columns, columns, T());
-        }
+        T* x = call.out<T>(0) + n * columns;
+        const T* word = words.row(tokens[n]);
+        if (positions == nullptr) return copy_row(word, columns, x);
+        add_rows(word, places.row(positions[n]), columns, x);
       });
     };
   });

@@ -23,6 +23,15 @@ Forward lookup(const Sizes& s) {
   };
 }
 
+// Rows of both tables added.
+Forward placed(const Sizes& s, int64_t most_positions) {
+  return [=](Builder& b) {
+    const BufferId weight = b.parameter("weight", {s.vocab, s.columns});
+    const BufferId places = b.parameter("places", {most_positions, s.columns});
+    embedding(b, "x", ids(b, "tokens", s.tokens), weight, {ids(b, "positions", s.tokens), places});
+  };
+}
+
 enum class Onto { nothing, another };
 
 // dweight of the given dtype; the binding adds to the gradient of another such op when asked to.
@@ -68,6 +77,37 @@ TEST(EmbeddingCuda, LookupIsExact) {
   }
   const Sizes large{4096, 5000, 1024};
   for (const DType dtype : kTypes) expect_cuda_equals_cpu(lookup(large), inputs(lookup(large), large), dtype, {"x"});
+}
+
+// Documents that are longer than the table has positions, and a position below 0.
+Tensors placed_inputs(const Sizes& s, int64_t most_positions) {
+  Tensors in = inputs(placed(s, most_positions), s);
+  for (int64_t n = 0; n < s.tokens; ++n) in["positions"].push_back(static_cast<double>(n % (most_positions + 1)));
+  in["positions"].back() = -1;
+  return in;
+}
+
+TEST(EmbeddingCuda, LearnedPositionsHaveTheBitsOfTheCpu) {
+  NEEDS_GPU();
+  for (const int64_t columns : {1, 2, 31, 32, 33, 127, 768, 1032, 4096}) {
+    const Sizes s{33, 130, columns};
+    for (const DType dtype : kTypes) {
+      expect_cuda_equals_cpu(placed(s, 9), placed_inputs(s, 9), dtype, {"x"});
+      expect_cuda_close(placed(s, 9), placed_inputs(s, 9), dtype, {"x"}, unit_roundoff(dtype));
+    }
+  }
+  const Sizes large{4096, 5000, 1024};
+  for (const DType dtype : kTypes) {
+    expect_cuda_equals_cpu(placed(large, 1000), placed_inputs(large, 1000), dtype, {"x"});
+  }
+}
+
+TEST(EmbeddingCuda, GradientRuleOfLearnedPositions) {
+  NEEDS_GPU();
+  const Sizes s{129, 33, 65};
+  const double terms = 129;
+  const double bound = terms * terms * unit_roundoff(DType::f32);
+  expect_cuda_gradients_close(placed(s, 40), placed_inputs(s, 40), DType::f32, {"x"}, bound);
 }
 
 TEST(EmbeddingCuda, OutOfRangeTouchesNothing) {

@@ -18,6 +18,15 @@ Forward lookup(int64_t tokens, int64_t vocab, int64_t columns) {
   return [=](Builder& b) { embedding(b, "x", tokens_in(b, tokens), b.parameter("weight", {vocab, columns})); };
 }
 
+// Rows of both tables added.
+Forward placed(int64_t tokens, int64_t vocab, int64_t most_positions, int64_t columns) {
+  return [=](Builder& b) {
+    const BufferId weight = b.parameter("weight", {vocab, columns});
+    const BufferId positions = b.stream_in("positions", DType::i32, {tokens});
+    embedding(b, "x", tokens_in(b, tokens), weight, {positions, b.parameter("places", {most_positions, columns})});
+  };
+}
+
 // dweight of the given dtype; the binding adds when `base` (a gradient written by another such op) is asked for.
 enum class Onto { nothing, another };
 
@@ -52,6 +61,13 @@ Tensors with_ids(const Forward& forward, int64_t count, int64_t vocab) {
   return in;
 }
 
+// Two documents.
+Tensors with_positions(const Forward& forward, int64_t count, int64_t vocab) {
+  Tensors in = with_ids(forward, count, vocab);
+  for (int64_t n = 0; n < count; ++n) in["positions"].push_back(static_cast<double>(n % ((count + 1) / 2)));
+  return in;
+}
+
 TEST(Embedding, ByHand) {
   const Tensors out = run_step(build(lookup(3, 2, 2), DType::f64), {{"tokens", {1, 0, 1}}, {"weight", {1, 2, 3, 4}}});
   EXPECT_EQ(out.at("x"), (std::vector<double>{3, 4, 1, 2, 3, 4}));
@@ -77,7 +93,30 @@ TEST(Embedding, OutOfRangeTouchesNothing) {
   EXPECT_EQ(d.at("dweight"), (std::vector<double>{0, 2}));
 }
 
+TEST(Embedding, LearnedPositionsByHand) {
+  const Tensors in = {
+      {"tokens", {1, 0, 1}}, {"positions", {0, 1, 0}}, {"weight", {1, 2, 3, 4}}, {"places", {10, 20, 30, 40}}};
+  EXPECT_EQ(run_step(build(placed(3, 2, 2, 2), DType::f64), in).at("x"), (std::vector<double>{13, 24, 31, 42, 13, 24}));
+}
+
+TEST(Embedding, PositionsOutOfRangeCountAsZero) {
+  const Tensors in = {
+      {"tokens", {-1, 1, 1, 2}}, {"positions", {0, -1, 1, 2}}, {"weight", {5, 7}}, {"places", {10, 20}}};
+  EXPECT_EQ(run_step(build(placed(4, 2, 2, 1)), in).at("x"), (std::vector<double>{10, 7, 27, 0}));
+}
+
+TEST(Embedding, LearnedPositionsRoundOnce) {
+  for (const int64_t columns : {1, 31, 32, 33, 127, 4096}) {
+    const Forward forward = placed(9, 33, 5, columns);
+    const Tensors in = with_positions(forward, 9, 33);
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      expect_close_to_f64(forward, in, dtype, {"x"}, unit_roundoff(dtype));
+    }
+  }
+}
+
 TEST(Embedding, Gradients) {
+  expect_gradients(placed(7, 5, 4, 3), with_positions(placed(7, 5, 4, 3), 7, 5), {"x"});
   const Forward tied = [](Builder& b) {
     const BufferId weight = b.parameter("weight", {5, 3});
     const BufferId tokens = tokens_in(b, 7);
@@ -157,6 +196,18 @@ TEST(Embedding, Repeatable) {
 }
 
 TEST(Embedding, RejectsShapes) {
+  expect_shape_error(
+      [](Builder& b) {
+        const BufferId positions = b.stream_in("positions", DType::i32, {4});
+        embedding(b, "x", tokens_in(b, 4), b.parameter("weight", {4, 2}), {positions, b.parameter("places", {4, 3})});
+      },
+      "position_weight must be [P, 2]");
+  expect_shape_error(
+      [](Builder& b) {
+        const BufferId positions = b.stream_in("positions", DType::i32, {3});
+        embedding(b, "x", tokens_in(b, 4), b.parameter("weight", {4, 2}), {positions, b.parameter("places", {4, 2})});
+      },
+      "positions must be [4] like tokens");
   expect_shape_error([](Builder& b) { embedding(b, "x", tokens_in(b, 4), b.parameter("weight", {4})); },
                      "weight must be [V, C]");
   expect_shape_error(

@@ -1,0 +1,24 @@
+// Which of Hugging Face's model classes holds a model.
+//
+//   llama     LlamaForCausalLM     rmsnorm, swiglu, rope
+//   mistral   MistralForCausalLM   the same with a sliding window, without biases
+//   gpt2      GPT2LMHeadModel      layernorm, gelu, learned positions, biases everywhere, one key head a query head
+//
+// Other combinations train here, and no class holds them.
+#pragma once
+
+#include <string>
+
+#include "model/config.h"
+
+namespace centavo {
+
+enum class HfFamily : uint8_t { llama, mistral, gpt2 };
+
+// What keeps every class from holding the model, and how to mend it; empty when one does.
+std::string why_not_exportable(const ModelConfig& model);
+
+// UserError with why_not_exportable when no class holds the model.
+HfFamily family_of(const ModelConfig& model);
+
+}  // namespace centavo

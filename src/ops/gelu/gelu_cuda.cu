@@ -1,0 +1,143 @@
+// Each thread takes kItems vectors of 16 bytes, a block's width apart, so that all of them are on their way at once.
+// Moves the bytes of each operand once. What no whole vector holds goes element by element.
+//
+// What comes from a product is read past the L2 cache's reuse order, what the next product reads stays in it.
+
+#include "ops/cuda/pack.cuh"
+#include "ops/cuda/vectors.cuh"
+#include "ops/gelu/gelu.h"
+#include "ops/gelu/gelu_constants.h"
+
+namespace centavo {
+namespace {
+
+constexpr int kItems = 4;
+
+// z log2(e) = x (kLinear + kCubic x^2), so that exp(-|z|) is one power of 2.
+constexpr double kLog2E = 1.4426950408889634;
+constexpr float kLinear = static_cast<float>(kLog2E * kGeluScale);
+constexpr float kCubic = static_cast<float>(kLog2E * kGeluScale * kGeluCubic);
+constexpr float kSlope = static_cast<float>(kGeluScale);
+constexpr float kSlopeSquare = static_cast<float>(3 * kGeluScale * kGeluCubic);
+constexpr float kFarSquare = static_cast<float>(kGeluFarSquare);
+
+// 2^x within 2 places; what is subnormal becomes 0.
+__device__ inline float power_of_2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// 1 / x within 1 place, x normal.
+__device__ inline float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// sigma(z) and 1 - sigma(z), each to full relative accuracy, from z log2(e).
+struct Sigmoid {
+  float value;
+  float rest;
+};
+
+__device__ inline Sigmoid sigmoid(float z) {
+  const float e = power_of_2(-fabsf(z));
+  const float large = reciprocal(1.0f + e);
+  const float small = large * e;
+  return z < 0.0f ? Sigmoid{small, large} : Sigmoid{large, small};
+}
+
+__device__ inline float gelu_of(float x) { return x * sigmoid(x * (kLinear + kCubic * (x * x))).value; }
+
+__device__ inline float gradient_of(float dy, float x) {
+  const float square = fminf(x * x, kFarSquare);
+  const Sigmoid sigma = sigmoid(x * (kLinear + kCubic * square));
+  const float slope = kSlope + kSlopeSquare * square;
+  return dy * (sigma.value * (1.0f + x * slope * sigma.rest));
+}
+
+// Where pack j of this thread begins, in packs.
+__device__ inline int64_t pack_of(int j) {
+  return int64_t{blockIdx.x} * (kElementThreads * kItems) + j * kElementThreads + threadIdx.x;
+}
+
+// `packs` packs of N elements.
+template <int N, class T>
+__global__ void __launch_bounds__(kElementThreads) gelu_packs(const T* x, int64_t packs, T* y) {
+  Pack<T, N> values[kItems];
+#pragma unroll
+  for (int j = 0; j < kItems; ++j) {
+    if (pack_of(j) < packs) values[j] = Pack<T, N>::load_streaming(x + pack_of(j) * N);
+  }
+#pragma unroll
+  for (int j = 0; j < kItems; ++j) {
+    if (pack_of(j) >= packs) continue;
+#pragma unroll
+    for (int e = 0; e < N; ++e) values[j].at[e] = from_float<T>(gelu_of(to_float(values[j].at[e])));
+    values[j].store(y + pack_of(j) * N);
+  }
+}
+
+template <int N, class T>
+__global__ void __launch_bounds__(kElementThreads) gelu_grad_packs(const T* dy, const T* x, int64_t packs, T* dx) {
+  Pack<T, N> d[kItems], values[kItems];
+#pragma unroll
+  for (int j = 0; j < kItems; ++j) {
+    if (pack_of(j) >= packs) continue;
+    d[j] = Pack<T, N>::load_streaming(dy + pack_of(j) * N);
+    values[j] = Pack<T, N>::load_streaming(x + pack_of(j) * N);
+  }
+#pragma unroll
+  for (int j = 0; j < kItems; ++j) {
+    if (pack_of(j) >= packs) continue;
+#pragma unroll
+    for (int e = 0; e < N; ++e) {
+      d[j].at[e] = from_float<T>(gradient_of(to_float(d[j].at[e]), to_float(values[j].at[e])));
+    }
+    d[j].store(dx + pack_of(j) * N);
+  }
+}
+
+unsigned grid_for(int64_t packs) { return blocks_for(packs, kElementThreads * kItems); }
+
+}  // namespace
+
+CudaKernel gelu_cuda(const OpView& v, const CudaTraits&) {
+  const int64_t count = v.input(0).elements();
+  return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
+    using T = typename decltype(tag)::type;
+    return [=](const CudaCall& call) {
+      constexpr int N = Vec<T>::size;
+      const T* x = call.in<T>(0);
+      T* y = call.out<T>(0);
+      if (count % N == 0 && aligned_for_vectors({x, y})) {
+        gelu_packs<N><<<grid_for(count / N), kElementThreads, 0, call.stream>>>(x, count / N, y);
+      } else {
+        gelu_packs<1><<<grid_for(count), kElementThreads, 0, call.stream>>>(x, count, y);
+      }
+      check_launch("gelu");
+    };
+  });
+}
+
+CudaKernel gelu_grad_cuda(const OpView& v, const CudaTraits&) {
+  const int64_t count = v.input(0).elements();
+  return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
+    using T = typename decltype(tag)::type;
+    return [=](const CudaCall& call) {
+      constexpr int N = Vec<T>::size;
+      const T* dy = call.in<T>(0);
+      const T* x = call.in<T>(1);
+      T* dx = call.out<T>(0);
+      if (count % N == 0 && aligned_for_vectors({dy, x, dx})) {
+        gelu_grad_packs<N><<<grid_for(count / N), kElementThreads, 0, call.stream>>>(dy, x, count / N, dx);
+      } else {
+        gelu_grad_packs<1><<<grid_for(count), kElementThreads, 0, call.stream>>>(dy, x, count, dx);
+      }
+      check_launch("gelu_grad");
+    };
+  });
+}
+
+}  // namespace centavo

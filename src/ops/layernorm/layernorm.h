@@ -1,0 +1,56 @@
+// Layer norm, with the residual addition before it fused in.
+//
+//   sum  = x + delta                                [N, C]  T      (without delta: x itself, not written)
+//   mean = sum over columns of sum / C              [N]     statistic
+//   rstd = 1 / sqrt(mean((sum - mean)^2) + eps)     [N]     statistic
+//   h    = (sum - mean) * rstd * weight + bias      [N, C]  T
+//
+// x, delta [N, C] T, weight, bias [C] T. `sum` is rounded to T before it is used, so the norm of the written sum is
+// what is computed. Statistics and products are carried in the accumulator of T and rounded once; the deviations are
+// squared after the mean is known, so a mean far from 0 costs no digits of the variance.
+//
+// Short replay: h, mean and rstd again from the written `sum`, as the norm of x = sum without a delta. Since the
+// statistics are those of the rounded sum, the bits are the same.
+//
+// Backward, with g = dh * weight and xhat = (sum - mean) * rstd:
+//   dx      = dsum + rstd * (g - mean(g) - xhat * mean(g * xhat))   [N, C]  T   (dsum: gradient of `sum` from
+//   elsewhere) dweight = sum over rows of dh * xhat                            [C]     gradient dbias   = sum over rows
+//   of dh                                   [C]     gradient
+//
+// Aliasing: no output may share memory with an input. Deterministic: each block of 64 rows belongs to one thread;
+// dweight and dbias are the sums over its rows in order, these sums added in order. On CUDA a block has 8 to 64 rows,
+// by their number alone, and the blocks are added as 32 interleaved sums. Error, with u the roundoff of the accumulator
+// and s = |sum| + mean(|sum|): |h - exact| <= (C + 8) u (s rstd |weight| + |bias|), plus one rounding to T.
+// Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
+#pragma once
+
+#include <string>
+
+#include "program/builder.h"
+
+namespace centavo {
+
+struct LayerNormed {
+  BufferId h = kNone;
+  BufferId sum = kNone;  // the residual stream after the addition; x itself without delta
+};
+
+// `delta` may be kNone. Names its outputs NAME, NAME.mean, NAME.rstd and NAME.sum.
+LayerNormed layernorm(Builder& b, const std::string& name, BufferId x, BufferId delta, BufferId weight, BufferId bias,
+                      double eps);
+
+//   h, mean, rstd, sum? = layernorm(x, delta?, weight, bias) eps
+OpDef layernorm_def();
+//   dx, dweight?, dbias? = layernorm_grad(dh, dsum?, sum, weight, mean, rstd)
+OpDef layernorm_grad_def();
+
+CpuKernel layernorm_cpu(const OpView& view, const CpuTraits& traits);
+CpuKernel layernorm_grad_cpu(const OpView& view, const CpuTraits& traits);
+// Bytes of the sums of dweight and dbias over blocks of rows.
+int64_t layernorm_grad_cpu_workspace(const OpView& view, const CpuTraits& traits);
+
+CudaKernel layernorm_cuda(const OpView& view, const CudaTraits& traits);
+CudaKernel layernorm_grad_cuda(const OpView& view, const CudaTraits& traits);
+int64_t layernorm_grad_cuda_workspace(const OpView& view, const CudaTraits& traits);
+
+}  // namespace centavo
