@@ -22,6 +22,11 @@ DeviceKind choose_device(std::string_view wanted);
 // The GPU that programs are planned for: the one that is there, else the one of the default traits.
 CudaTraits planned_gpu();
 
+// Which kernels compute the program's attention on such a GPU, and why: "cuDNN 9.19", "own kernel: head size 40", both
+// ways where they differ; empty without attention. As the machine runs it, else as far as it is known without a GPU.
+std::string attention_choice(const Program& program, const CudaTraits& gpu);
+std::string attention_choice(const Machine& machine);
+
 // As its maker calls it; that of a GPU throws DeviceError when there is none.
 std::string device_name(DeviceKind device);
 

@@ -8,6 +8,10 @@ int gpu_count() { return 0; }
 
 Gpu open_gpu(int) { refuse_without_cuda(); }
 
+std::string attention_choice(const Program&, const CudaTraits&) { refuse_without_cuda(); }
+
+std::string attention_choice(const Machine&) { refuse_without_cuda(); }
+
 std::unique_ptr<Machine> make_cuda_machine(Program, const OpTable&, const MachineOptions&) { refuse_without_cuda(); }
 
 }  // namespace centavo

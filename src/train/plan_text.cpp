@@ -49,7 +49,8 @@ int64_t parameter_count(const Program& program) {
   return parameters;
 }
 
-std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, const Worker& worker) {
+std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, const Worker& worker,
+                                    const Machine* machine) {
   const int64_t ranks = worker.mesh.ranks();
   std::vector<std::string> lines = {
       fmt::format("model      {} parameters, {}, {}", parameter_count(training), c.precision, device_text(worker)),
@@ -72,6 +73,11 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
     const std::string where =
         worker.device == DeviceKind::cuda ? "of the host's, beside it" : "beside it, a file in " + c.out;
     lines.push_back(fmt::format("           {:<16}{:>12}  {}", "offloaded", mebibytes(host->second), where));
+  }
+  if (worker.device == DeviceKind::cuda) {
+    const std::string choice =
+        machine == nullptr ? attention_choice(training, worker.gpu) : attention_choice(*machine);
+    lines.push_back("attention  " + choice);
   }
   return lines;
 }

@@ -114,7 +114,7 @@ void Trainer::save_if_possible() {
 }
 
 void Trainer::announce() {
-  for (const std::string& line : plan_lines(config_, program_, worker_)) progress_.line(line);
+  for (const std::string& line : plan_lines(config_, program_, worker_, machine_.get())) progress_.line(line);
   const std::string table = techniques_table(ops_, config_, worker_, techniques_);
   if (!table.empty()) progress_.line("techniques" + table);
   progress_.line(fmt::format("data       {}", data_line(*corpus_)));

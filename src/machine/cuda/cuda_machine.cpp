@@ -96,10 +96,15 @@ CudaMachine::~CudaMachine() {
 
 // --- before step 0
 
-std::vector<CudaMachine::Prepared> CudaMachine::prepare(const Section& section, const OpTable& ops) {
+CudaTraits CudaMachine::traits() const {
   CudaTraits traits = gpu_.traits;
   traits.deterministic = options_.deterministic;
   traits.libraries = libraries_.get();
+  return traits;
+}
+
+std::vector<CudaMachine::Prepared> CudaMachine::prepare(const Section& section, const OpTable& ops) {
+  const CudaTraits traits = this->traits();
   const std::set<int32_t> waited_for = awaited(section);
   std::map<int32_t, CUevent_st*> events;
   std::vector<Prepared> list;

@@ -55,6 +55,8 @@ class CudaMachine : public Machine {
   void wait() const;
 
   const Gpu& gpu() const { return gpu_; }
+  // What its kernels were prepared for.
+  CudaTraits traits() const;
 
  private:
   static constexpr size_t kLanes = 4;
