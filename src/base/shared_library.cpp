@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <link.h>
 
-#include <algorithm>
 #include <filesystem>
 
 namespace centavo {
@@ -67,13 +66,10 @@ std::vector<std::string> library_candidates(const std::string& file_name,
                                             const std::vector<std::string>& more_folders) {
   std::vector<std::string> folders = folders_of_the_program();
   for (const std::string& folder : folders_of_the_loader()) folders.push_back(folder);
-  folders.insert(folders.end(), more_folders.begin(), more_folders.end());
   std::vector<std::string> candidates;
-  for (const std::string& folder : folders) {
-    const std::string path = (fs::path(folder) / file_name).string();
-    if (std::ranges::count(candidates, path) == 0) candidates.push_back(path);
-  }
+  for (const std::string& folder : folders) candidates.push_back((fs::path(folder) / file_name).string());
   candidates.push_back(file_name);
+  for (const std::string& folder : more_folders) candidates.push_back((fs::path(folder) / file_name).string());
   return candidates;
 }
 

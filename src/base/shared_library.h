@@ -9,7 +9,7 @@
 namespace centavo {
 
 // Where a library of this file name may lie, best first: beside the program and in its lib/, the folders that the
-// loader searches (LD_LIBRARY_PATH first), `more_folders`; last the bare name, for what stands in the loader's cache.
+// loader searches (LD_LIBRARY_PATH first), the bare name for what stands in the loader's cache; last `more_folders`.
 std::vector<std::string> library_candidates(const std::string& file_name, const std::vector<std::string>& more_folders);
 
 // A library that stays open until the program ends.

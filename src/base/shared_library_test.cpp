@@ -55,13 +55,13 @@ TEST(SharedLibrary, AFileThatIsNoLibraryIsNamed) {
   EXPECT_EQ(open_library(at_least(kNew), {file, fake("new")}).version, kNew);
 }
 
-TEST(SharedLibrary, BesideTheProgramComesFirstAndTheCacheLast) {
+TEST(SharedLibrary, BesideTheProgramComesFirstAndWhatIsAddedLast) {
   const std::vector<std::string> candidates = library_candidates("libx.so.9", {"/more"});
   ASSERT_GE(candidates.size(), 4U);
   EXPECT_THAT(candidates[0], HasSubstr("/libx.so.9"));
   EXPECT_EQ(candidates[1], candidates[0].substr(0, candidates[0].rfind('/')) + "/lib/libx.so.9");
-  EXPECT_EQ(candidates[candidates.size() - 2], "/more/libx.so.9");
-  EXPECT_EQ(candidates.back(), "libx.so.9");
+  EXPECT_EQ(candidates[candidates.size() - 2], "libx.so.9");
+  EXPECT_EQ(candidates.back(), "/more/libx.so.9");
 }
 
 }  // namespace

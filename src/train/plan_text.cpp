@@ -58,6 +58,7 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
                   counted(c.grad_accum_steps, "micro-batch", "micro-batches"), c.max_steps),
       fmt::format("memory     {} planned{}", mebibytes(training.arena_bytes.at(Home::device)),
                   ranks > 1 ? " on each rank" : "")};
+  if (!worker.device_note.empty()) lines.push_back("device     " + worker.device_note);
   if (ranks > 1) {
     const int64_t shared = micro_batches_of(c, ranks);
     const std::string idle = shared * ranks == c.grad_accum_steps ? "" : ", the last ones empty on some";
@@ -75,8 +76,7 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
     lines.push_back(fmt::format("           {:<16}{:>12}  {}", "offloaded", mebibytes(host->second), where));
   }
   if (worker.device == DeviceKind::cuda) {
-    const std::string choice =
-        machine == nullptr ? attention_choice(training, worker.gpu) : attention_choice(*machine);
+    const std::string choice = machine == nullptr ? attention_choice(training, worker.gpu) : attention_choice(*machine);
     lines.push_back("attention  " + choice);
   }
   return lines;

@@ -12,6 +12,8 @@ const char* mpi_ranks_path() { return CENTAVO_MPI_RANKS; }
 
 const char* launched_ranks_path() { return CENTAVO_LAUNCHED_RANKS; }
 
+std::string fake_library_folder(const char* name) { return fmt::format("{}/{}", CENTAVO_FAKE_LIBRARIES, name); }
+
 std::string fake_library(const char* name) { return fmt::format("{}/lib{}.so", CENTAVO_FAKE_LIBRARIES, name); }
 
 }  // namespace centavo::testing

@@ -31,8 +31,8 @@ TEST(CudnnLibrary, AnOldOneIsRefused) {
 }
 
 TEST(CudnnLibrary, OneForAnotherCudaIsRefused) {
-  EXPECT_THAT(find_cudnn({kOtherCuda}).refusal,
-              HasSubstr("cuDNN 9.19 is for CUDA 12 and this program for CUDA " + std::to_string(CUDART_VERSION / 1000)));
+  EXPECT_THAT(find_cudnn({kOtherCuda}).refusal, HasSubstr("cuDNN 9.19 is for CUDA 12 and this program for CUDA " +
+                                                          std::to_string(CUDART_VERSION / 1000)));
 }
 
 std::string refusal_of_cublas(const std::vector<std::string>& candidates) {
@@ -46,10 +46,10 @@ std::string refusal_of_cublas(const std::vector<std::string>& candidates) {
 
 TEST(CublasLtLibrary, AnotherMajorVersionIsRefused) {
   const std::string built_for = cublas_version_text(CUBLAS_VERSION);
-  EXPECT_EQ(refusal_of_cublas({kOtherCublas}),
-            "cuBLASLt is 10.2 and this program was built for " + built_for + " (" + kOtherCublas + "); install cuBLAS " +
-                built_for + " or a newer one of CUDA " + std::to_string(CUBLAS_VER_MAJOR) +
-                ", or use device = \"cpu\"");
+  EXPECT_EQ(refusal_of_cublas({kOtherCublas}), "cuBLASLt is 10.2 and this program was built for " + built_for + " (" +
+                                                   kOtherCublas + "); install cuBLAS " + built_for +
+                                                   " or a newer one of CUDA " + std::to_string(CUBLAS_VER_MAJOR) +
+                                                   ", or use device = \"cpu\"");
 }
 
 TEST(CublasLtLibrary, AMissingOneIsNamed) {
