@@ -1,4 +1,5 @@
-# Finds the CUDA toolkit; sets CENTAVO_CUDA_LIBRARIES, what kernels are linked with.
+# Finds the CUDA toolkit; sets CENTAVO_CUDA_LIBRARIES, what kernels are linked with. cuBLASLt and cuDNN are opened when
+# first used (src/ops/cuda/*_library.cpp), their headers alone are needed here.
 find_program(CENTAVO_NVCC nvcc HINTS $ENV{CUDACXX} $ENV{CUDA_PATH}/bin $ENV{CUDA_HOME}/bin /usr/local/cuda/bin
              DOC "CUDA's compiler")
 if(CENTAVO_NVCC)
@@ -23,13 +24,10 @@ if(CENTAVO_NVCC)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
   find_package(CUDAToolkit REQUIRED)
-  set(CENTAVO_CUDA_LIBRARIES CUDA::cudart_static CUDA::cublasLt)
+  set(CENTAVO_CUDA_LIBRARIES CUDA::cudart_static)
   # Without cuDNN attention runs centavo's own kernels.
   list(APPEND CMAKE_MODULE_PATH ${CMAKE_SOURCE_DIR}/cmake)
   find_package(CudnnFrontend)
-  if(CudnnFrontend_FOUND)
-    list(APPEND CENTAVO_CUDA_LIBRARIES ${CudnnFrontend_LIBRARY} CUDA::nvrtc)
-  endif()
 else()
   message(FATAL_ERROR "no nvcc is found; install the CUDA toolkit or set CUDA_PATH, or configure with -DCENTAVO_CUDA=OFF")
 endif()

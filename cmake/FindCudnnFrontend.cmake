@@ -1,4 +1,6 @@
-# cuDNN with its header-only C++ interface, "cudnn-frontend": CudnnFrontend_FOUND and the target CudnnFrontend::cudnn.
+# The headers of cuDNN and of its header-only C++ interface, "cudnn-frontend": CudnnFrontend_FOUND,
+# CudnnFrontend_INTERFACE_DIR and CudnnFrontend_CUDNN_DIR. The library is opened when first used, so it may be missing
+# here; CudnnFrontend_LIBRARY_DIR is the folder beside the headers where one was found.
 #
 # Looked for, in this order: where CENTAVO_CUDNN_FRONTEND and CENTAVO_CUDNN_ROOT say, build/deps, the system, CUDA's
 # toolkit, and the packages nvidia-cudnn-cuNN and nvidia-cudnn-frontend of the python3 on the PATH. One line gives both:
@@ -32,8 +34,11 @@ find_path(CudnnFrontend_CUDNN_DIR cudnn_graph.h
 cmake_path(GET CudnnFrontend_CUDNN_DIR PARENT_PATH cudnn_root)
 find_library(CudnnFrontend_LIBRARY NAMES cudnn libcudnn.so.9
   HINTS ${cudnn_root} ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib lib64 lib/x86_64-linux-gnu targets/x86_64-linux/lib)
-find_library(CudnnFrontend_NVRTC nvrtc HINTS ${CUDAToolkit_LIBRARY_DIR} /usr/local/cuda/lib64)  # the interface names it
-mark_as_advanced(CudnnFrontend_INTERFACE_DIR CudnnFrontend_CUDNN_DIR CudnnFrontend_LIBRARY CudnnFrontend_NVRTC)
+set(CudnnFrontend_LIBRARY_DIR "")
+if(CudnnFrontend_LIBRARY)
+  cmake_path(GET CudnnFrontend_LIBRARY PARENT_PATH CudnnFrontend_LIBRARY_DIR)
+endif()
+mark_as_advanced(CudnnFrontend_INTERFACE_DIR CudnnFrontend_CUDNN_DIR CudnnFrontend_LIBRARY)
 
 # The version as the header tells it.
 if(CudnnFrontend_CUDNN_DIR)
@@ -47,13 +52,5 @@ if(CudnnFrontend_CUDNN_DIR)
 endif()
 
 include(FindPackageHandleStandardArgs)
-find_package_handle_standard_args(CudnnFrontend
-  REQUIRED_VARS CudnnFrontend_LIBRARY CudnnFrontend_CUDNN_DIR CudnnFrontend_INTERFACE_DIR CudnnFrontend_NVRTC
-  VERSION_VAR CudnnFrontend_VERSION)
-if(CudnnFrontend_FOUND AND NOT TARGET CudnnFrontend::cudnn)
-  add_library(CudnnFrontend::cudnn UNKNOWN IMPORTED)
-  set_target_properties(CudnnFrontend::cudnn PROPERTIES
-    IMPORTED_LOCATION ${CudnnFrontend_LIBRARY}
-    INTERFACE_LINK_LIBRARIES ${CudnnFrontend_NVRTC}
-    INTERFACE_INCLUDE_DIRECTORIES "${CudnnFrontend_INTERFACE_DIR};${CudnnFrontend_CUDNN_DIR}")
-endif()
+find_package_handle_standard_args(CudnnFrontend REQUIRED_VARS CudnnFrontend_CUDNN_DIR CudnnFrontend_INTERFACE_DIR
+                                  VERSION_VAR CudnnFrontend_VERSION)

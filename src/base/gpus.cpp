@@ -46,10 +46,10 @@ class Driver {
   void* library_;
 };
 
-Gpu gpu_of(const Driver& driver, int device) {
+DriverGpu gpu_of(const Driver& driver, int device) {
   std::array<char, 256> name = {};
   size_t memory = 0;
-  Gpu gpu;
+  DriverGpu gpu;
   driver.call("cuDeviceGetName", name.data(), static_cast<int>(name.size()) - 1, device);
   driver.call("cuDeviceTotalMem_v2", &memory, device);
   driver.call("cuDeviceGetAttribute", &gpu.compute_major, kComputeMajor, device);

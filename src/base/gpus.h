@@ -10,7 +10,7 @@
 
 namespace centavo {
 
-struct Gpu {
+struct DriverGpu {
   std::string name;
   int64_t memory_bytes = 0;
   int compute_major = 0;
@@ -23,7 +23,7 @@ struct GpuFacts {
   bool has_library = false;    // libcuda.so.1 can be opened
   std::string cuda_version;    // the newest that the driver supports
   std::string failure;         // why the library names no GPU
-  std::vector<Gpu> gpus;
+  std::vector<DriverGpu> gpus;
 };
 
 // `root` as in host.h.

@@ -37,7 +37,7 @@ TEST(Gpus, TheLibraryNamesGpusOrAReason) {
     EXPECT_NE(facts.cuda_version, "");
     EXPECT_EQ(facts.gpus.empty(), !facts.failure.empty());
   }
-  for (const Gpu& gpu : facts.gpus) EXPECT_GT(gpu.memory_bytes, 0) << gpu.name;
+  for (const DriverGpu& gpu : facts.gpus) EXPECT_GT(gpu.memory_bytes, 0) << gpu.name;
 }
 
 }  // namespace

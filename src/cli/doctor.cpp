@@ -20,6 +20,9 @@
 #include "base/host.h"
 #include "cli/commands.h"
 #include "machine/cpu/cpu_machine.h"
+#include "machine/cuda/gpu.h"
+#include "machine/gpu_libraries.h"
+#include "ops/cuda/kernels.h"
 #include "train/units.h"
 
 namespace centavo {
@@ -97,6 +100,11 @@ struct Report {
   int threads = 0;
   std::vector<std::string> built;
   std::vector<Named> libraries;
+  bool built_with_cuda = false;
+  std::string gpu_trouble;  // why a GPU that is there cannot be used
+  std::vector<GpuLibrary> gpu_libraries;
+
+  bool computes_on_gpu() const { return built_with_cuda && !gpus.gpus.empty() && gpu_trouble.empty(); }
 };
 
 Report examine() {
@@ -110,7 +118,10 @@ Report examine() {
           .free_disk_bytes = free_disk_bytes(here),
           .threads = CpuMachine::thread_count(0),
           .built = built_features(),
-          .libraries = libraries()};
+          .libraries = libraries(),
+          .built_with_cuda = built_with_cuda(),
+          .gpu_trouble = gpu_trouble(),
+          .gpu_libraries = gpu_libraries()};
 }
 
 bool has(const std::vector<std::string>& names, const std::string& name) { return std::ranges::count(names, name) > 0; }
@@ -125,8 +136,13 @@ std::vector<std::string> lacking(const CpuFacts& cpu) {
 
 void advise_on_gpus(const Report& report, std::vector<std::string>& advice) {
   const GpuFacts& gpus = report.gpus;
-  if (!gpus.gpus.empty()) {
-    advice.emplace_back("This version of centavo computes on the processor only; the GPU stays idle.");
+  if (!gpus.gpus.empty() && !report.built_with_cuda) {
+    advice.emplace_back(
+        "This centavo was built without CUDA and the GPU stays idle; install the CUDA toolkit and build again.");
+  } else if (!gpus.gpus.empty() && !report.gpu_trouble.empty()) {
+    advice.push_back(fmt::format("The GPU stays idle: {}.", report.gpu_trouble));
+  } else if (!gpus.gpus.empty()) {
+    return;
   } else if (gpus.has_library && !gpus.failure.empty()) {
     advice.push_back(
         fmt::format("The NVIDIA driver's library names no GPU ({}); restart the machine if the driver was "
@@ -137,9 +153,7 @@ void advise_on_gpus(const Report& report, std::vector<std::string>& advice) {
         "The NVIDIA driver runs but libcuda.so.1 is missing; install libcuda1 of the same version, or "
         "start the container with --gpus all.");
   } else {
-    advice.emplace_back(
-        "There is no NVIDIA driver; nothing needs one yet, and with a GPU 'apt install nvidia-driver' "
-        "brings it.");
+    advice.emplace_back("There is no NVIDIA driver; with a GPU 'apt install nvidia-driver' brings it.");
   }
 }
 
@@ -181,6 +195,7 @@ std::vector<std::string> advice_on(const Report& report) {
 }
 
 std::string uses(const Report& report) {
+  if (report.computes_on_gpu()) return report.gpus.gpus.front().name + "; device = \"cpu\" asks for the processor";
   return fmt::format("{} threads; matrix products by oneDNN with {}", report.threads, onednn_instructions());
 }
 
@@ -202,14 +217,20 @@ ordered_json to_json(const Report& report) {
                  {"libcuda", report.gpus.has_library},   {"cuda", report.gpus.cuda_version},
                  {"nvidia_smi", report.nvidia_smi},      {"failure", report.gpus.failure},
                  {"gpus", ordered_json::array()}};
-  for (const Gpu& gpu : report.gpus.gpus) {
+  for (const DriverGpu& gpu : report.gpus.gpus) {
     j["nvidia"]["gpus"].push_back({{"name", gpu.name},
                                    {"memory_bytes", gpu.memory_bytes},
                                    {"compute_capability", fmt::format("{}.{}", gpu.compute_major, gpu.compute_minor)}});
   }
-  j["build"] = {{"features", report.built}};
+  for (const GpuLibrary& library : report.gpu_libraries) {
+    j["nvidia"]["libraries"][library.name] = {
+        {"version", library.version}, {"path", library.path}, {"failure", library.refusal}};
+  }
+  j["build"] = {{"features", report.built}, {"cuda", report.built_with_cuda}};
   for (const Named& library : report.libraries) j["build"]["libraries"][library.name] = library.value;
-  j["uses"] = {{"machine", "cpu"}, {"threads", report.threads}, {"onednn", onednn_instructions()}};
+  j["uses"] = {{"machine", report.computes_on_gpu() ? "cuda" : "cpu"},
+               {"threads", report.threads},
+               {"onednn", onednn_instructions()}};
   j["advice"] = advice_on(report);
   return j;
 }
@@ -230,7 +251,7 @@ class Table {
 
 void add_gpus(Table& table, const Report& report) {
   const GpuFacts& gpus = report.gpus;
-  for (const Gpu& gpu : gpus.gpus) {
+  for (const DriverGpu& gpu : gpus.gpus) {
     table.add("gpu", fmt::format("{}, {}, compute capability {}.{}", gpu.name, bytes_text(gpu.memory_bytes),
                                  gpu.compute_major, gpu.compute_minor));
   }
@@ -238,6 +259,11 @@ void add_gpus(Table& table, const Report& report) {
   if (!gpus.driver_version.empty()) table.add("driver", "NVIDIA " + gpus.driver_version);
   if (!gpus.cuda_version.empty()) table.add("driver", "CUDA up to " + gpus.cuda_version);
   if (!report.nvidia_smi.empty()) table.add("driver", report.nvidia_smi);
+  for (const GpuLibrary& library : report.gpu_libraries) {
+    const bool found = library.refusal.empty();
+    table.add("libraries", found ? fmt::format("{} {} in {}", library.name, library.version, library.path)
+                                 : fmt::format("no {}: {}", library.name, library.refusal));
+  }
 }
 
 std::string in_words(const Report& report) {

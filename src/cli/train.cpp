@@ -37,6 +37,7 @@ struct Arguments {
   bool resume = false;
   bool quiet = false;
   bool dry_run = false;
+  bool debug = false;
   std::string trace;
   int64_t trace_step = TrainOptions().trace_step;
   LocalRanks local;
@@ -56,14 +57,18 @@ TrainOptions options_of(const Arguments& arguments, Start start, const Communica
   options.stop = stop_requested;
   options.trace = arguments.trace;
   options.trace_step = arguments.trace_step;
+  options.debug = arguments.debug;
   options.tuning_directory = cache_place();
   return options;
 }
 
-// The words for a trace, as they were given.
-std::vector<std::string> trace_words(const Arguments& arguments) {
-  if (arguments.trace.empty()) return {};
-  return {"--trace", arguments.trace, "--trace-step", std::to_string(arguments.trace_step)};
+// The words that say how steps are looked at, as they were given.
+std::vector<std::string> step_words(const Arguments& arguments) {
+  std::vector<std::string> words;
+  if (arguments.debug) words.emplace_back("--debug");
+  if (arguments.trace.empty()) return words;
+  words.insert(words.end(), {"--trace", arguments.trace, "--trace-step", std::to_string(arguments.trace_step)});
+  return words;
 }
 
 void require_trace_directory(const Arguments& arguments) {
@@ -93,8 +98,8 @@ std::vector<std::string> words_of(const std::string& command, const Arguments& a
   std::vector<std::string> words = {command, arguments.path};
   words.insert(words.end(), arguments.overrides.begin(), arguments.overrides.end());
   if (arguments.resume) words.emplace_back("--resume");
-  const std::vector<std::string> trace = trace_words(arguments);
-  words.insert(words.end(), trace.begin(), trace.end());
+  const std::vector<std::string> step = step_words(arguments);
+  words.insert(words.end(), step.begin(), step.end());
   return words;
 }
 
@@ -109,13 +114,14 @@ std::string typed(const std::string& command, const Arguments& arguments, int64_
 void run(const std::string& command, const Arguments& arguments, const RunConfig& config, Start start) {
   require_trace_directory(arguments);
   if (starts_ranks(arguments.local)) {
+    choose_device(config.device, arguments.local.ranks);  // what each rank would refuse
     std::vector<std::string> words = words_of(command, arguments);
     if (arguments.quiet) words.emplace_back("--quiet");
     const bool fresh = start == Start::fresh;
-    const std::vector<std::string> trace = trace_words(arguments);
+    const std::vector<std::string> step = step_words(arguments);
     std::vector<std::string> again = fresh ? std::vector<std::string>{"resume", config.out} : words;
     if (fresh && arguments.quiet) again.emplace_back("--quiet");
-    if (fresh) again.insert(again.end(), trace.begin(), trace.end());
+    if (fresh) again.insert(again.end(), step.begin(), step.end());
     start_ranks(arguments.local, config.out, words, again);
     return;
   }
@@ -167,7 +173,9 @@ void resume(const Arguments& arguments) {
   run("resume", arguments, parse_run_config(path, overrides), Start::resume_or_fresh);
 }
 
-void add_trace_options(CLI::App& command, Arguments& arguments) {
+void add_step_options(CLI::App& command, Arguments& arguments) {
+  command.add_flag("--debug", arguments.debug,
+                   "Run op by op, check the memory each op touches and that its values are finite; slow");
   command
       .add_option("--trace", arguments.trace,
                   "Write the timeline of one step, for ui.perfetto.dev; of several ranks each writes its own")
@@ -188,7 +196,7 @@ Registered register_train(CLI::App& app) {
   command->add_flag("--resume", arguments->resume, "Continue from the newest checkpoint in the run's directory");
   command->add_flag("--dry-run", arguments->dry_run, "Print the plan (model, step, memory, data) and write nothing");
   command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
-  add_trace_options(*command, *arguments);
+  add_step_options(*command, *arguments);
   add_rank_options(*command, arguments->local);
   command->footer(
       "Ctrl-C (also SIGTERM, SIGHUP) ends the run after its step with everything saved; centavo resume goes on.\n\n"
@@ -205,7 +213,7 @@ Registered register_resume(CLI::App& app) {
                       fmt::format("Another end, or how the rest is computed: {}; all else stays as it was",
                                   fmt::join(keys_free_on_resume(), ", ")));
   command->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
-  add_trace_options(*command, *arguments);
+  add_step_options(*command, *arguments);
   add_rank_options(*command, arguments->local);
   return {command, [arguments] { resume(*arguments); }};
 }

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "machine/cpu/cpu_machine.h"
 #include "machine/cuda/make_cuda_machine.h"
+#include "machine/gpu_memory.h"
 #include "ops/cuda/kernels.h"
 
 namespace centavo {
@@ -20,18 +21,37 @@ CpuMachine* cpu_lender(Machine* lender) {
 
 std::string_view name_of(DeviceKind device) { return device == DeviceKind::cuda ? "cuda" : "cpu"; }
 
-DeviceKind choose_device(std::string_view wanted) {
+DeviceChoice choose_device(std::string_view wanted, int64_t ranks) {
   if (wanted == "cuda") {
     if (!built_with_cuda()) refuse_without_cuda();
-    return DeviceKind::cuda;
+    if (ranks > 1) {
+      user_error("device = \"cuda\" is for one rank so far and the run has {}; use one, or device = \"cpu\"", ranks);
+    }
+    return {DeviceKind::cuda};
   }
   CHECK(wanted == "cpu" || wanted == "auto", "device {}", wanted);
-  return wanted == "auto" && built_with_cuda() && gpu_count() > 0 ? DeviceKind::cuda : DeviceKind::cpu;
+  if (wanted == "cpu" || !built_with_cuda()) return {DeviceKind::cpu};
+  if (gpu_count() == 0) {
+    const std::string trouble = gpu_trouble();
+    return {DeviceKind::cpu, trouble.empty() ? "" : "the processor, because " + trouble};
+  }
+  if (ranks > 1) return {DeviceKind::cpu, "the processor: a GPU computes for one rank so far"};
+  return {DeviceKind::cuda};
+}
+
+void require_free_of_others(DeviceKind device, const std::string& what, int64_t needed_bytes) {
+  if (device == DeviceKind::cpu) return;
+  const Gpu gpu = open_gpu(0);
+  const std::string held =
+      held_by_others(what, needed_bytes, {gpu.name, gpu.total_bytes, gpu.free_bytes, Nvml(gpu.pci_bus_id).processes()});
+  if (!held.empty()) throw DeviceError(held);
 }
 
 CudaTraits planned_gpu() { return gpu_count() > 0 ? open_gpu(0).traits : CudaTraits(); }
 
 std::string device_name(DeviceKind device) { return device == DeviceKind::cpu ? cpu_facts().model : open_gpu(0).name; }
+
+std::string gpu_bus_id() { return open_gpu(0).pci_bus_id; }
 
 int64_t available_bytes(DeviceKind device) {
   return device == DeviceKind::cpu ? available_memory_bytes() : open_gpu(0).free_bytes;

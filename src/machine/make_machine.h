@@ -15,18 +15,36 @@ enum class DeviceKind : uint8_t { cpu, cuda };
 
 std::string_view name_of(DeviceKind device);
 
-// "cpu", "cuda" or "auto": a GPU when this program was built for one and one is there, else the CPU. Throws UserError
-// for "cuda" in a build without CUDA.
-DeviceKind choose_device(std::string_view wanted);
+// What computes, and in a sentence why it is not what one would expect; empty: nothing is unexpected.
+struct DeviceChoice {
+  DeviceKind device = DeviceKind::cpu;
+  std::string note = {};
+};
+
+// "cpu", "cuda" or "auto": a GPU when this program was built for one, one is there and there is one rank, else the CPU.
+// Throws UserError for "cuda" in a build without CUDA and with several ranks.
+DeviceChoice choose_device(std::string_view wanted, int64_t ranks = 1);
 
 // The GPU that programs are planned for: the one that is there, else the one of the default traits.
 CudaTraits planned_gpu();
 
+// Which kernels compute the program's attention on such a GPU, and why: "cuDNN 9.19", "own kernel: head size 40", both
+// ways where they differ; empty without attention. As the machine runs it, else as far as it is known without a GPU.
+std::string attention_choice(const Program& program, const CudaTraits& gpu);
+std::string attention_choice(const Machine& machine);
+
 // As its maker calls it; that of a GPU throws DeviceError when there is none.
 std::string device_name(DeviceKind device);
 
+// Where the GPU is on the PCI bus, as base/nvml.h wants it. Throws DeviceError when there is none.
+std::string gpu_bus_id();
+
 // Memory that a machine on the device can have now. Throws DeviceError when there is no GPU.
 int64_t available_bytes(DeviceKind device);
+
+// Throws DeviceError, with their names, when other processes hold memory of the GPU that `what` needs and would have
+// without them.
+void require_free_of_others(DeviceKind device, const std::string& what, int64_t needed_bytes);
 
 struct MachineOptions {
   DeviceKind device = DeviceKind::cpu;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "machine/cuda/gpu.h"
 #include "ops/all.h"
 #include "ops/cuda/kernels.h"
 #include "passes/place.h"
@@ -40,16 +41,27 @@ std::string user_error_of(const F& f) {
 }
 
 TEST(MakeMachine, DevicesByName) {
-  EXPECT_EQ(choose_device("cpu"), DeviceKind::cpu);
+  EXPECT_EQ(choose_device("cpu").device, DeviceKind::cpu);
+  EXPECT_EQ(choose_device("cpu", 4).note, "");
   EXPECT_EQ(name_of(DeviceKind::cpu), "cpu");
   EXPECT_EQ(name_of(DeviceKind::cuda), "cuda");
 }
 
 TEST(MakeMachine, WithoutCudaThereIsTheProcessor) {
   if (built_with_cuda()) GTEST_SKIP() << "built with CUDA";
-  EXPECT_EQ(choose_device("auto"), DeviceKind::cpu);
+  EXPECT_EQ(choose_device("auto").device, DeviceKind::cpu);
+  EXPECT_EQ(choose_device("auto").note, "");
   EXPECT_EQ(user_error_of([] { choose_device("cuda"); }), kNoCuda);
   EXPECT_EQ(user_error_of([] { make_machine(counters(), ops(), {.device = DeviceKind::cuda}); }), kNoCuda);
+}
+
+TEST(MakeMachine, AGpuIsForOneRank) {
+  if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
+  EXPECT_EQ(choose_device("cuda").device, DeviceKind::cuda);
+  EXPECT_EQ(user_error_of([] { choose_device("cuda", 2); }),
+            "device = \"cuda\" is for one rank so far and the run has 2; use one, or device = \"cpu\"");
+  EXPECT_EQ(choose_device("auto", 2).device, DeviceKind::cpu);
+  EXPECT_EQ(choose_device("auto", 2).note.empty(), gpu_count() == 0);
 }
 
 TEST(MakeMachine, ElementsAreReadWhereTheyAreWritten) {

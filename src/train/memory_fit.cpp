@@ -99,6 +99,7 @@ void require_memory(const OpTable& ops, const RunConfig& config, const Worker& w
   const Fit fit(ops, config, worker, available_bytes);
   const int64_t needed = fit.needed(config, training);
   if (needed <= available_bytes) return;
+  require_free_of_others(worker.device, "the run", needed);
   const std::vector<std::string> plans = fit.plans(config);
   std::string advice = plans.empty() ? "no smaller micro_batch fits, not with everything recomputed and offloaded "
                                        "either: use a smaller model or seq_len"

@@ -16,7 +16,8 @@ namespace centavo {
 
 // Throws OutOfMemory when the run does not fit into `available_bytes`: what is needed and what there is, the regions
 // of `training`, and the two nearest plans that fit: the same tokens per step with smaller micro-batches or with
-// activations recomputed, at last with everything offloaded and fewer logits at a time; or that none fits.
+// activations recomputed, at last with everything offloaded and fewer logits at a time; or that none fits. Where other
+// processes hold the memory of a GPU that it lacks, DeviceError names them.
 void require_memory(const OpTable& ops, const RunConfig& config, const Worker& worker, const Program& training,
                     int64_t available_bytes);
 

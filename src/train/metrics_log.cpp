@@ -97,6 +97,37 @@ SampleRecord sample_from(const ordered_json& json) {
           .prompt = json.at("prompt").get<std::string>()};
 }
 
+GpuRecord gpu_from(const ordered_json& json) {
+  GpuUse use{.seconds = number(json.at("gpu_seconds")),
+             .joules = optional_number(json, "gpu_joules"),
+             .sm_mhz = optional_number(json, "sm_mhz"),
+             .memory_mhz = optional_number(json, "memory_mhz"),
+             .celsius = optional_number(json, "celsius"),
+             .slowed_seconds = number_or(json, "slowed_seconds", 0)};
+  const ordered_json slowed = json.value("slowed", ordered_json::object());
+  for (const auto& [reason, seconds] : slowed.items()) {
+    use.slowed[reason] = number(seconds);
+  }
+  return {.step = json.at("step").get<int64_t>(), .time = number_or(json, "time", 0), .use = use};
+}
+
+ordered_json gpu_json(const GpuRecord& record) {
+  const GpuUse& use = record.use;
+  ordered_json json = {{"step", record.step}, {"gpu_seconds", seconds_json(use.seconds)}};
+  const auto put = [&](const char* key, const std::optional<double>& value) {
+    if (value) json[key] = rounded(*value, 6);
+  };
+  put("gpu_joules", use.joules);
+  put("sm_mhz", use.sm_mhz);
+  put("memory_mhz", use.memory_mhz);
+  put("celsius", use.celsius);
+  json["slowed"] = ordered_json::object();
+  for (const auto& [reason, seconds] : use.slowed) json["slowed"][reason] = seconds_json(seconds);
+  json["slowed_seconds"] = seconds_json(use.slowed_seconds);
+  json["time"] = seconds_json(record.time);
+  return json;
+}
+
 Start start_from(const ordered_json& json, const RunFacts& header, size_t validations_before) {
   const auto run = json.find("run");
   return {.step = json.at(json.contains("start") ? "start" : "resume").get<int64_t>(),
@@ -120,6 +151,7 @@ void read_line(MetricsFile& metrics, RunFacts& header, const ordered_json& json)
   if (json.contains("loss")) return append_in_order(metrics.steps, step_from(json));
   if (json.contains("validation_loss")) return append_in_order(metrics.validations, validation_from(json));
   if (json.contains("sample")) return append_in_order(metrics.samples, sample_from(json));
+  if (json.contains("gpu_seconds")) return append_in_order(metrics.gpu, gpu_from(json));
   if (json.contains("start") || json.contains("resume")) {
     metrics.starts.push_back(start_from(json, header, metrics.validations.size()));
   }
@@ -291,6 +323,8 @@ void MetricsLog::validation(const ValidationRecord& record) {
 void MetricsLog::sample(const SampleRecord& record) {
   file_.append(line_of({{"step", record.step}, {"sample", record.text}, {"prompt", record.prompt}}));
 }
+
+void MetricsLog::gpu(const GpuRecord& record) { file_.append(line_of(gpu_json(record))); }
 
 std::optional<double> MetricsLog::cost_at(double time) const {
   if (!price_per_hour_) return std::nullopt;

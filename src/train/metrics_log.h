@@ -7,6 +7,9 @@
 //   validation  {"step", "validation_loss", "bits_per_byte", "validation_bytes", "validation_tokens",
 //                "validation_windows", "time"}
 //   sample      {"step", "sample", "prompt"}
+//   GPU         {"step", "gpu_seconds", "gpu_joules", "sm_mhz", "memory_mhz", "celsius", "slowed", "slowed_seconds",
+//                "time"}: since the last such line; means, but for the highest temperature; seconds by reason in which
+//                clocks were lowered; what the GPU does not tell is left out
 //
 // "step" counts finished steps: the first one writes 1, what is measured before it 0. NaN and infinities are the
 // strings "NaN", "Infinity" and "-Infinity". New keys and new kinds of lines may appear, none changes its meaning;
@@ -23,6 +26,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "train/gpu_use.h"
 #include "train/run_facts.h"
 
 namespace centavo {
@@ -56,6 +60,12 @@ struct SampleRecord {
   std::string prompt;
 };
 
+struct GpuRecord {
+  int64_t step = 0;
+  double time = 0;  // seconds since this start
+  GpuUse use = {};
+};
+
 // One process that wrote to the log.
 struct Start {
   int64_t step = 0;  // steps finished before it
@@ -71,6 +81,7 @@ struct MetricsFile {
   std::vector<StepRecord> steps;
   std::vector<ValidationRecord> validations;
   std::vector<SampleRecord> samples;
+  std::vector<GpuRecord> gpu;
 
   const RunFacts& facts() const { return starts.back().facts; }
 };
@@ -103,6 +114,7 @@ class MetricsLog {
   void step(const StepRecord& record);
   void validation(const ValidationRecord& record);
   void sample(const SampleRecord& record);
+  void gpu(const GpuRecord& record);
 
   // Dollars of the whole run `time` seconds into this start; nothing without a price.
   std::optional<double> cost_at(double time) const;

@@ -97,6 +97,25 @@ TEST(RunFactsJson, RoundTrip) {
   EXPECT_FALSE(to_json(sparse).contains("peak_flops"));
 }
 
+TEST_F(MetricsLogTest, WhatTheGpuToldComesBack) {
+  const GpuUse use{.seconds = 10,
+                   .joules = 6500,
+                   .sm_mhz = 1500,
+                   .memory_mhz = 3201,
+                   .celsius = 61,
+                   .slowed = {{"power limit", 2.5}},
+                   .slowed_seconds = 2.5};
+  MetricsLog log(dir_, facts(), std::nullopt);
+  log.gpu({.step = 3, .time = 12, .use = use});
+  log.gpu({.step = 4, .time = 13, .use = {.seconds = 1}});
+  const MetricsFile read = read_metrics(path());
+  ASSERT_EQ(read.gpu.size(), 2U);
+  EXPECT_EQ(read.gpu[0].step, 3);
+  EXPECT_EQ(read.gpu[0].time, 12);
+  EXPECT_EQ(read.gpu[0].use, use);
+  EXPECT_EQ(read.gpu[1].use, GpuUse{.seconds = 1});
+}
+
 TEST_F(MetricsLogTest, RoundTrip) {
   MetricsLog log(dir_, facts(), std::nullopt);
   log.validation({0, 6.25, 2.75, 100, 40, 0.125});

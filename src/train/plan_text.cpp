@@ -49,7 +49,8 @@ int64_t parameter_count(const Program& program) {
   return parameters;
 }
 
-std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, const Worker& worker) {
+std::vector<std::string> plan_lines(const RunConfig& c, const Program& training, const Worker& worker,
+                                    const Machine* machine) {
   const int64_t ranks = worker.mesh.ranks();
   std::vector<std::string> lines = {
       fmt::format("model      {} parameters, {}, {}", parameter_count(training), c.precision, device_text(worker)),
@@ -57,6 +58,7 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
                   counted(c.grad_accum_steps, "micro-batch", "micro-batches"), c.max_steps),
       fmt::format("memory     {} planned{}", mebibytes(training.arena_bytes.at(Home::device)),
                   ranks > 1 ? " on each rank" : "")};
+  if (!worker.device_note.empty()) lines.push_back("device     " + worker.device_note);
   if (ranks > 1) {
     const int64_t shared = micro_batches_of(c, ranks);
     const std::string idle = shared * ranks == c.grad_accum_steps ? "" : ", the last ones empty on some";
@@ -75,6 +77,10 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
   }
   if (const std::string why = why_not_exportable(c.model); !why.empty()) {
     lines.push_back(fmt::format("export     will be left out: {}", why));
+  }
+  if (worker.device == DeviceKind::cuda) {
+    const std::string choice = machine == nullptr ? attention_choice(training, worker.gpu) : attention_choice(*machine);
+    lines.push_back("attention  " + choice);
   }
   return lines;
 }

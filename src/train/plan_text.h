@@ -14,8 +14,10 @@ namespace centavo {
 // Elements of all parameters.
 int64_t parameter_count(const Program& program);
 
-// The model, the step and the memory by region; a line each.
-std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, const Worker& worker);
+// The model, the step, the memory by region and on a GPU which attention runs; a line each. Which that is the machine
+// knows; without one it is told as far as it is known ahead.
+std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, const Worker& worker,
+                                    const Machine* machine = nullptr);
 
 // One of several ranks that share this computer's cores, on the run's device.
 Worker worker_here(const RunConfig& config, int64_t ranks);

@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "data/tokenizer.h"
+#include "ops/cuda/kernels.h"
 #include "tests/support/models.h"
 
 namespace centavo::testing {
@@ -16,6 +17,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Its lines end to end, or what it refuses.
 std::string dry(const RunConfig& config) {
@@ -24,6 +26,29 @@ std::string dry(const RunConfig& config) {
   } catch (const UserError& error) {
     return std::string("refused: ") + error.what();
   }
+}
+
+std::string plan_of(const RunConfig& config, const Worker& worker) {
+  return fmt::format("{}\n", fmt::join(plan_lines(config, training_program(test_ops(), config, worker), worker), "\n"));
+}
+
+TEST(PlanLines, SayWhichAttentionRunsOnAGpu) {
+  if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
+  Worker worker = 1;
+  worker.use("cuda");
+  const std::string directory = fresh_directory("plan");
+  EXPECT_THAT(plan_of(micro_run(directory), worker), HasSubstr("\nattention  own kernel: elements f32\n"));
+  EXPECT_THAT(plan_of(micro_run(directory, {"precision=bf16"}), worker),
+              HasSubstr("\nattention  own kernel: head size 4\n"));
+  EXPECT_THAT(plan_of(micro_run(directory), 1), Not(HasSubstr("attention")));
+}
+
+TEST(PlanLines, SayWhyTheProcessorComputes) {
+  Worker worker = 1;
+  const RunConfig config = micro_run(fresh_directory("plan"));
+  EXPECT_THAT(plan_of(config, worker), Not(HasSubstr("device")));
+  worker.device_note = "the processor, because it rains";
+  EXPECT_THAT(plan_of(config, worker), HasSubstr("\ndevice     the processor, because it rains\n"));
 }
 
 TEST(DryRun, NamesTheFilesOfTheTextAndMakesNothing) {

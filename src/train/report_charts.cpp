@@ -98,6 +98,26 @@ Chart throughput_chart(const MetricsFile& metrics) {
   return chart;
 }
 
+// Of what the GPU told; a point for each of its lines in the log.
+template <class Value>
+std::vector<Point> gpu_curve(const MetricsFile& metrics, Value value) {
+  std::vector<Point> points;
+  for (const GpuRecord& r : metrics.gpu) points.push_back({static_cast<double>(r.step), value(r.use).value_or(NAN)});
+  return points;
+}
+
+Chart power_chart(const MetricsFile& metrics) {
+  Chart chart = {.title = "GPU power", .unit = "watts", .range = YRange::from_zero};
+  chart.series = {{"power", "third", Mark::line, gpu_curve(metrics, [](const GpuUse& use) { return use.watts(); })}};
+  return chart;
+}
+
+Chart clock_chart(const MetricsFile& metrics) {
+  Chart chart = {.title = "GPU clock", .unit = "MHz", .range = YRange::from_zero};
+  chart.series = {{"clock", "third", Mark::line, gpu_curve(metrics, [](const GpuUse& use) { return use.sm_mhz; })}};
+  return chart;
+}
+
 struct TimeUnit {
   const char* name;
   double seconds;
@@ -191,6 +211,7 @@ std::string charts_html(const MetricsFile& metrics) {
   text += chart_html(learning_rate_chart(metrics));
   text += chart_html(throughput_chart(metrics));
   if (metrics.steps.back().cost) text += chart_html(cost_chart(metrics));
+  if (!metrics.gpu.empty()) text += chart_html(power_chart(metrics)) + chart_html(clock_chart(metrics));
   return text;
 }
 

@@ -81,6 +81,18 @@ TEST(Html, EscapesAndRepairs) {
   EXPECT_EQ(html("na\xc3\xafve"), "na\xc3\xafve");
 }
 
+TEST(Report, ShowsWhatTheGpuTook) {
+  MetricsFile metrics = run_of(20);
+  EXPECT_THAT(report_html(metrics), Not(HasSubstr("GPU power")));
+  const GpuUse use{.seconds = 10, .joules = 6000, .sm_mhz = 1500, .slowed = {{"power limit", 5}}, .slowed_seconds = 5};
+  metrics.gpu = {{.step = 10, .use = use}, {.step = 20, .use = use}};
+  const std::string page = report_html(metrics);
+  expect_whole_and_alone(page);
+  EXPECT_THAT(page, HasSubstr("GPU power"));
+  EXPECT_THAT(page, HasSubstr("GPU clock"));
+  EXPECT_THAT(page, HasSubstr("0.00333 kWh, 600 W on average, slowed down 50 % of the time (power limit 50 %)"));
+}
+
 TEST(Report, ShowsTheFiguresAskedForFirst) {
   MetricsFile metrics = run_of(400);
   metrics.validations = {{0, 9.5, 4.5, 1000, 400, 0.5}, {400, 3.25, 1.625, 1000, 400, 401}};

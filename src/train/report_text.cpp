@@ -193,10 +193,17 @@ std::string data_rows(const DataFacts& data) {
          count_row("tokens", data.tokens) + count_row("vocabulary", data.vocabulary);
 }
 
-std::string machine_rows(const RunFacts& facts) {
+std::string gpu_use_row(const MetricsFile& metrics) {
+  GpuUse use;
+  for (const GpuRecord& record : metrics.gpu) use.add(record.use);
+  return row("GPU's use", gpu_use_text(use));
+}
+
+std::string machine_rows(const MetricsFile& metrics) {
+  const RunFacts& facts = metrics.facts();
   const MachineFacts& machine = facts.machine;
   return row("processor", machine.cpu) + count_row("cores", machine.cores) + count_row("threads used", facts.threads) +
-         (machine.gpu ? row("GPU", *machine.gpu) : "") +
+         (machine.gpu ? row("GPU", *machine.gpu) : "") + gpu_use_row(metrics) +
          (machine.memory_bytes > 0 ? row("memory", bytes_text(machine.memory_bytes)) : "") + row("system", machine.os) +
          (facts.peak_flops ? row("peak, measured", short_count(*facts.peak_flops) + "FLOP/s") : "");
 }
@@ -273,7 +280,7 @@ std::string samples_html(const MetricsFile& metrics) {
 std::string facts_html(const MetricsFile& metrics) {
   const RunFacts& facts = metrics.facts();
   std::string tables = table("Model", fact_rows(facts.model)) + table("Data", data_rows(facts.data)) +
-                       table("Machine", machine_rows(facts)) +
+                       table("Machine", machine_rows(metrics)) +
                        table("Versions", row("centavo", facts.version) + fact_rows(facts.machine.libraries)) +
                        table("Hashes", hash_rows(facts));
   if (metrics.starts.size() > 1) tables += table("Starts", start_rows(metrics));

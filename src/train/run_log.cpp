@@ -58,6 +58,11 @@ void RunLog::sample(const SampleRecord& record) {
   events_.sample(record);
 }
 
+void RunLog::gpu(GpuRecord record) {
+  record.time = now();
+  metrics_.gpu(record);
+}
+
 void RunLog::write_report() const { centavo::write_report(out_dir_); }
 
 }  // namespace centavo

@@ -32,6 +32,7 @@ class RunLog {
   void step(int64_t step, double seconds, double loss, double learning_rate, double grad_norm);
   void validation(ValidationRecord record);
   void sample(const SampleRecord& record);
+  void gpu(GpuRecord record);
   // Renders OUT/report.html from what has been logged.
   void write_report() const;
 

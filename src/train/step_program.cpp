@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/nearest.h"
+#include "machine/cpu/guard.h"
 #include "passes/differentiate.h"
 #include "passes/edges.h"
 #include "passes/optimize.h"
@@ -56,6 +57,8 @@ Program sections_of(Program p, const Request& r) {
   return sections(std::move(p), r.ops, micro_batches_of(r.config, r.worker.mesh.ranks()), grad_sum_of(r.config));
 }
 
+int64_t red_zone_of(const Worker& worker) { return worker.debug ? kRedZoneBytes : 0; }
+
 struct NamedPass {
   const char* name;
   Program (*run)(Program, const Request&);
@@ -74,7 +77,10 @@ constexpr NamedPass kPasses[] = {
     {"sections", [](Program p, const Request& r) { return sections_of(std::move(p), r); }},
     {"schedule", [](Program p, const Request& r) { return schedule(std::move(p), r.ops, {r.config.prefetch}); }},
     {"workspaces", [](Program p, const Request& r) { return add_workspaces(std::move(p), r.ops, r.worker.traits()); }},
-    {"place", [](Program p, const Request& r) { return derive_edges(place(std::move(p)), r.ops); }},
+    {"place",
+     [](Program p, const Request& r) {
+       return derive_edges(place(std::move(p), {.red_zone_bytes = red_zone_of(r.worker), .borrow = {}}), r.ops);
+     }},
 };
 
 Program placed_for(const Inference& inference, const OpTable& ops, Program program) {
@@ -86,7 +92,8 @@ Program placed_for(const Inference& inference, const OpTable& ops, Program progr
     program = schedule(std::move(program), ops);
   }
   program = add_workspaces(std::move(program), ops, inference.worker.traits());
-  return derive_edges(place(std::move(program), {.red_zone_bytes = 0, .borrow = inference.borrowed}), ops);
+  return derive_edges(
+      place(std::move(program), {.red_zone_bytes = red_zone_of(inference.worker), .borrow = inference.borrowed}), ops);
 }
 
 // Ranks of a host, where hosts hold blocks of equally many neighbours; else all: then there is no node to cut over.
@@ -119,7 +126,9 @@ Worker::Worker(int thread_count, Communicator& world)
       communicator(&world) {}
 
 void Worker::use(const std::string& wanted, bool deterministic) {
-  device = choose_device(wanted);
+  const DeviceChoice choice = choose_device(wanted, mesh.ranks());
+  device = choice.device;
+  device_note = choice.note;
   if (device == DeviceKind::cuda) gpu = planned_gpu();
   gpu.deterministic = deterministic;
 }
@@ -133,6 +142,7 @@ MachineOptions Worker::machine_options() const {
   return {.device = device,
           .threads = threads,
           .deterministic = gpu.deterministic,
+          .debug = debug,
           .communicator = communicator,
           .tuning_directory = tuning_directory};
 }

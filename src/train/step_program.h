@@ -25,7 +25,7 @@ struct Worker {
   // Ranks whose hosts hold equally many neighbours form a mesh of nodes. The communicator must outlive what is made.
   Worker(int thread_count, Communicator& world);
 
-  // The processor until told otherwise. `wanted` as in choose_device.
+  // The processor until told otherwise. `wanted` as in choose_device, for the ranks of the mesh.
   void use(const std::string& wanted, bool deterministic = false);
   MachineTraits traits() const;
   MachineOptions machine_options() const;
@@ -35,8 +35,10 @@ struct Worker {
   int64_t rank = 0;
   Communicator* communicator = nullptr;  // null: alone
   DeviceKind device = DeviceKind::cpu;
+  std::string device_note = {};       // as in DeviceChoice
   CudaTraits gpu = {};                // where that is the device
   std::string tuning_directory = {};  // as in MachineOptions
+  bool debug = false;                 // programs are placed with red zones, machines run them op by op and check
 };
 
 // What is done to need less memory, beside cutting over ranks.

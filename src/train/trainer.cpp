@@ -5,9 +5,9 @@
 
 #include "base/between_ranks.h"
 #include "base/files.h"
+#include "machine/gpu_libraries.h"
 #include "model/hf/family.h"
 #include "program/text.h"
-#include "train/diagnose.h"
 #include "train/export_checkpoint.h"
 #include "train/fit.h"
 #include "train/plan_text.h"
@@ -54,7 +54,7 @@ StepMetrics Trainer::train_step() {
   const auto lr = static_cast<float>(learning_rate_at(schedule, steps_done_));
   const int64_t slot = steps_done_ % kStepSlots;
   machine_->write("lr", std::as_bytes(std::span<const float>(&lr, 1)), slot);
-  machine_->step(sampler_ ? sampler_->observer(machine_->program()) : OpObserver());
+  machine_->step(observer());
 
   float metrics[4];
   machine_->read("metrics", std::as_writable_bytes(std::span(metrics)), slot);
@@ -115,7 +115,7 @@ void Trainer::save_if_possible() {
 }
 
 void Trainer::announce() {
-  for (const std::string& line : plan_lines(config_, program_, worker_)) progress_.line(line);
+  for (const std::string& line : plan_lines(config_, program_, worker_, machine_.get())) progress_.line(line);
   const std::string table = techniques_table(ops_, config_, worker_, techniques_);
   if (!table.empty()) progress_.line("techniques" + table);
   progress_.line(fmt::format("data       {}", data_line(*corpus_)));
@@ -130,6 +130,9 @@ void Trainer::open_log() {
   facts.threads = worker_.threads;
   if (worker_.device == DeviceKind::cuda) {
     facts.machine.gpu = device_name(worker_.device);
+    for (const GpuLibrary& library : gpu_libraries()) {
+      if (!library.version.empty()) facts.machine.libraries.push_back({library.name, library.version});
+    }
   } else {
     facts.peak_flops = measured_peak_flops(config_.precision, worker_.threads) * static_cast<double>(world_.ranks());
   }
@@ -160,6 +163,7 @@ Trainer::Outcome Trainer::run() {
 // The checkpoint comes first: what is measured behind it can be measured again by resuming.
 void Trainer::train() {
   sampler_.emplace(sampling(), config_.max_steps - steps_done_);
+  watch_gpu();
   bool stopped = stop_agreed();
   while (!is_last() && !stopped) {
     const double start = steady_seconds();
@@ -171,6 +175,7 @@ void Trainer::train() {
     sampler_->step_ended(seconds);
     trace_if_due();
     if (leads()) run_log_->step(steps_done_, seconds, metrics.loss, metrics.learning_rate, metrics.grad_norm);
+    log_gpu();
     if (is_last()) {
       save();
     } else if (due(config_.checkpoint_every)) {
@@ -181,6 +186,7 @@ void Trainer::train() {
   }
   if (!is_saved()) save();
   compare_forecast();
+  announce_gpu_use();
 }
 
 // Where one rank has been told to stop, all do.

@@ -37,7 +37,9 @@
 #include "machine/comm/self.h"
 #include "machine/make_machine.h"
 #include "train/checkpoint_files.h"
+#include "train/diagnose.h"
 #include "train/forecast.h"
+#include "train/gpu_monitor.h"
 #include "train/rank_status.h"
 #include "train/run_config.h"
 #include "train/run_log.h"
@@ -65,6 +67,9 @@ struct TrainOptions {
   std::string why_unpredicted = {};                   // said where `costs` is missing; empty: nothing
   std::string trace = {};                             // where a step's timeline goes; empty: nowhere
   int64_t trace_step = 5;                             // of this start, from 1; see StepSampler
+  // Ops run one by one on a machine in debug mode, and a step ends at the first output that is not finite.
+  bool debug = false;
+  std::string nvml = Nvml::kLibrary;  // the library that a GPU is watched through
 };
 
 struct StepMetrics {
@@ -128,6 +133,11 @@ class Trainer {
   bool is_last() const { return steps_done_ == config_.max_steps; }
   bool validates() const { return evaluator_ != nullptr && feed_->validation_windows() > 0; }
   StepSampler::Wish sampling() const;
+  OpObserver observer();
+  [[noreturn]] void stop_at_op(const NonFinite& where) const;
+  void watch_gpu();
+  void log_gpu();
+  void announce_gpu_use();
   void announce();
   void announce_forecast();
   void compare_forecast();
@@ -164,6 +174,8 @@ class Trainer {
   std::unique_ptr<Machine> evaluator_;
   std::optional<TokenFeed> feed_;
   std::unique_ptr<RunLog> run_log_;
+  std::optional<GpuMonitor> gpu_monitor_;  // of the leading rank, where a GPU computes
+  GpuUse gpu_use_;                         // not yet logged
   std::optional<StepSampler> sampler_;
   std::optional<Forecast> forecast_;
   int64_t steps_done_ = 0;

@@ -47,6 +47,7 @@ Worker worker_of(const RunConfig& config, const TrainOptions& options, Communica
   Worker worker(threads_of(config, world), world);
   worker.use(config.device, config.deterministic);
   worker.tuning_directory = options.tuning_directory;
+  worker.debug = options.debug;
   return worker;
 }
 

@@ -133,10 +133,44 @@ TEST(Trainer, AFinishedRunIsLeftAsItIs) {
   EXPECT_EQ(snapshot(config.out), before);
 }
 
+// Each op is looked at, and nothing else is different.
+TEST(Trainer, ARunInDebugModeGivesTheSameBits) {
+  const std::vector<std::string> keys = {"max_steps=3", "validation_every=2", "checkpoint_every=3"};
+  const RunConfig plain = micro_run(fresh_directory("plain"), keys);
+  const RunConfig debug = micro_run(fresh_directory("debug"), keys);
+  train(plain, Start::fresh);
+  TrainOptions options;
+  options.debug = true;
+  Trainer(test_ops(), debug, options).run();
+  const auto model = [](const RunConfig& c) { return read_file(c.out + "/model/model.safetensors"); };
+  EXPECT_EQ(model(debug), model(plain));
+}
+
+TEST(Trainer, ARunInDebugModeEndsAtTheFirstOpThatIsNotFinite) {
+  const RunConfig config = micro_run(fresh_directory("debug"), {"max_steps=3", "validation_every=0"});
+  TrainOptions options;
+  options.debug = true;
+  Trainer trainer(test_ops(), config, options);
+  const Program& program = trainer.machine().program();
+  const Buffer& weight = program.buffer(program.find("layers.1.down.weight"));
+  std::vector<float> values(static_cast<size_t>(weight.elements()));
+  trainer.machine().read(weight.name, std::as_writable_bytes(std::span(values)));
+  values[7] = std::numeric_limits<float>::infinity();
+  trainer.machine().write(weight.name, std::as_bytes(std::span<const float>(values)));
+  try {
+    trainer.train_step();
+    FAIL() << "nothing was noticed";
+  } catch (const UserError& error) {
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("step 0, layer 1: section only: %"), HasSubstr(" = linear(layers.1.swiglu, "),
+                      HasSubstr("wrote 72 values that are not finite to layers.1.down, the first at [0]; ")));
+  }
+}
+
 // What `auto` has chosen is on record; a resume may choose anew.
 TEST(Trainer, TheRecordNamesTheDevice) {
   RunConfig config = micro_run(fresh_directory("device"), {"device=auto", "max_steps=3", "validation_every=0"});
-  const std::string chosen(name_of(choose_device("auto")));
+  const std::string chosen(name_of(choose_device("auto").device));
   train(config, Start::fresh, stop_after(1));
   EXPECT_EQ(parse_run_config(config.out + "/config.toml", {}).device, chosen);
   config.device = "cpu";

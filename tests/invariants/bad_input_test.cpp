@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "machine/cuda/gpu.h"
 #include "ops/cuda/kernels.h"
 #include "tests/support/process.h"
 
@@ -354,6 +355,32 @@ TEST_F(BadInput, ModelCommands) {
   refused({"eval", model, "--data", path("text.txt"), "--seq-len", "17"}, {"--seq-len 17", "context of 16"});
   write(fs::path(model) / "config.json", "{\"model_type\": \"qwen2\"}");
   refused({"generate", model, "--prompt", "a"}, {model + "/config.json: model_type is \"qwen2\""});
+}
+
+TEST_F(BadInput, AGpuThatIsNotThere) {
+  if (!built_with_cuda() || gpu_count() > 0) GTEST_SKIP() << "needs a build with CUDA and no GPU";
+  const std::string says = "there is no NVIDIA GPU or no driver for it; look at nvidia-smi, or use device = \"cpu\"";
+  train_refused({"device=cuda"}, {says}, 4);
+  train_refused({"device=cuda", "--dry-run"}, {says}, 4);
+  trained({"device=auto"});
+}
+
+// The driver's library is the one of tests/fake_libraries/cuda.cpp.
+TEST_F(BadInput, ADriverThatIsTooOld) {
+  if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
+  ::setenv("LD_LIBRARY_PATH", fake_library_folder("old_driver").c_str(), 1);
+  train_refused({"device=cuda"}, {"the NVIDIA driver supports CUDA 12.4 and this centavo was built with "}, 4);
+  const Outcome automatic = run(train({"device=auto"}));
+  ::unsetenv("LD_LIBRARY_PATH");
+  EXPECT_EQ(automatic.code, 0) << automatic.err;
+  EXPECT_THAT(automatic.out, HasSubstr("\ndevice     the processor, because the NVIDIA driver supports CUDA 12.4 "));
+}
+
+TEST_F(BadInput, AGpuForSeveralRanks) {
+  if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
+  const std::string says = "device = \"cuda\" is for one rank so far and the run has 2; use one, or ";
+  train_refused({"device=cuda", "grad_accum_steps=2", "--ranks", "2"}, {says});
+  refused({"plan", run_file(), "device=cuda", "grad_accum_steps=2", "--ranks", "2"}, {says});
 }
 
 TEST_F(BadInput, DevicesThatAreNotThere) {

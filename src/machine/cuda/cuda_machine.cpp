@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "machine/cuda/nvtx_range.h"
 #include "machine/cuda/tuning_file.h"
 #include "ops/cuda/check.cuh"
-#include "passes/place.h"
 
 namespace centavo {
 namespace {
@@ -41,6 +41,7 @@ struct CudaMachine::Operand {
 
 struct CudaMachine::Prepared {
   const Op* op = nullptr;
+  std::string range;  // its name in a profiler
   CudaKernel kernel;
   std::vector<Operand> inputs;
   std::vector<Operand> outputs;
@@ -66,6 +67,7 @@ CudaMachine::CudaMachine(Program program, const OpTable& ops, const Options& opt
   for (CUevent_st*& event : joins_) event = new_event();
   fork_ = new_event();
   libraries_ = std::make_unique<CudaLibraries>();
+  staging_ = std::make_unique<PinnedStaging>();
   const TuningFile file(options_.tuning_directory, gpu_);
   file.load(libraries_->tuning);
   // Before the arena is there: candidates are timed in memory that it will take.
@@ -96,10 +98,15 @@ CudaMachine::~CudaMachine() {
 
 // --- before step 0
 
-std::vector<CudaMachine::Prepared> CudaMachine::prepare(const Section& section, const OpTable& ops) {
+CudaTraits CudaMachine::traits() const {
   CudaTraits traits = gpu_.traits;
   traits.deterministic = options_.deterministic;
   traits.libraries = libraries_.get();
+  return traits;
+}
+
+std::vector<CudaMachine::Prepared> CudaMachine::prepare(const Section& section, const OpTable& ops) {
+  const CudaTraits traits = this->traits();
   const std::set<int32_t> waited_for = awaited(section);
   std::map<int32_t, CUevent_st*> events;
   std::vector<Prepared> list;
@@ -114,6 +121,8 @@ std::vector<CudaMachine::Prepared> CudaMachine::prepare(const Section& section, 
     }
     Prepared prepared;
     prepared.op = &op;
+    prepared.range =
+        op.layer < 0 ? fmt::format("%{} {}", op.id, op.kind) : fmt::format("%{} {} layer {}", op.id, op.kind, op.layer);
     prepared.kernel = def.cuda(view, traits);
     for (const Output& output : op.outputs) {
       if (output.buffer != kNone) prepared.written.push_back(program_.root(output.buffer));
@@ -123,40 +132,6 @@ std::vector<CudaMachine::Prepared> CudaMachine::prepare(const Section& section, 
     list.push_back(std::move(prepared));
   }
   return list;
-}
-
-void CudaMachine::allocate() {
-  for (const auto& [home, bytes] : program_.arena_bytes) {
-    if (bytes == 0) continue;
-    void* memory = nullptr;
-    const auto size = static_cast<size_t>(bytes);
-    const cudaError_t status =
-        home == Home::host ? cudaHostAlloc(&memory, size, cudaHostAllocDefault) : cudaMalloc(&memory, size);
-    if (status == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      throw OutOfMemory(fmt::format(
-          "the plan needs {} bytes of {} memory and {} are free on {}; use memory = \"…GiB\", a "
-          "smaller micro_batch or seq_len, or end what else uses the GPU. By region:{}",
-          bytes, home == Home::host ? "pinned host" : "device", gpu_.free_bytes, gpu_.name, region_table(program_)));
-    }
-    cuda_check(status, "allocating an arena");
-    arenas_[home] = static_cast<std::byte*>(memory);
-    if (options_.debug) poison_device(arenas_[home], bytes, stream(Lane::compute));
-  }
-  // Counters, flags and caches start at zero.
-  for (const Buffer& b : program_.buffers) {
-    if (!b.persistent || b.view || b.borrowed) continue;
-    cuda_check(cudaMemsetAsync(memory(b.name), 0, static_cast<size_t>(b.bytes()), stream(Lane::compute)),
-               "clearing a buffer");
-  }
-  wait();
-}
-
-std::byte* CudaMachine::root_memory(BufferId root) const {
-  const Buffer& b = program_.buffer(root);
-  if (!b.borrowed) return arenas_.at(b.home) + b.offset_bytes.value();
-  CHECK(options_.lender != nullptr, "buffer {} is borrowed and there is no lender", b.name);
-  return options_.lender->memory(b.name);
 }
 
 CudaMachine::Operand CudaMachine::bind(BufferId id, Lane lane) {
@@ -209,6 +184,7 @@ void CudaMachine::load(size_t ring, Lane lane, Track& track) {
 }
 
 void CudaMachine::run(const Prepared& prepared, Track& track) {
+  const NvtxRange range(prepared.range.c_str());
   const Op& op = *prepared.op;
   CUstream_st* const on = stream(op.lane);
   for (CUevent_st* event : prepared.after) cuda_check(cudaStreamWaitEvent(on, event), "waiting for another lane");
@@ -288,8 +264,10 @@ void CudaMachine::launch_observed(const Call& call, int64_t& index, const OpObse
 }
 
 void CudaMachine::step(const OpObserver& observer) {
+  const NvtxRange whole("step");
   int64_t index = 0;
   for (const Call& call : program_.step) {
+    const NvtxRange range(call.section.c_str());
     if (observer || options_.debug) {
       launch_observed(call, index, observer);
       continue;
@@ -308,56 +286,6 @@ void CudaMachine::step(const OpObserver& observer) {
 
 void CudaMachine::wait() const {
   for (CUstream_st* s : streams_) cuda_check(cudaStreamSynchronize(s), "a step on the GPU");
-}
-
-// --- from and to the host
-
-std::byte* CudaMachine::memory(const std::string& buffer, int64_t slot) const {
-  const auto it = names_.find(buffer);
-  CHECK(it != names_.end(), "there is no buffer {}", buffer);
-  int64_t element = 0;
-  const BufferId root_id = program_.root(it->second, &element);
-  const Buffer& root = program_.buffer(root_id);
-  CHECK(slot >= 0 && slot < (root.ring ? root.ring->slots : 1), "slot {} of buffer {}", slot, buffer);
-  return root_memory(root_id) + element * size_of(root.dtype) + slot * align_up(root.slot_bytes());
-}
-
-// Slots are written while an earlier step runs, anything else behind it.
-void CudaMachine::write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot) {
-  std::byte* to = memory(buffer, slot);
-  const BufferId id = names_.at(buffer);
-  CHECK(static_cast<int64_t>(bytes.size()) == program_.buffer(id).slot_bytes(), "size of {}", buffer);
-  CUstream_st* const on = program_.buffer(program_.root(id)).ring ? upload_ : stream(Lane::compute);
-  cuda_check(cudaMemcpyAsync(to, bytes.data(), bytes.size(), cudaMemcpyDefault, on), "writing to the GPU");
-  cuda_check(cudaStreamSynchronize(on), "writing to the GPU");
-}
-
-void CudaMachine::read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot) const {
-  const std::byte* from = memory(buffer, slot);
-  CHECK(static_cast<int64_t>(bytes.size()) == program_.buffer(names_.at(buffer)).slot_bytes(), "size of {}", buffer);
-  CUstream_st* const on = stream(Lane::compute);
-  cuda_check(cudaMemcpyAsync(bytes.data(), from, bytes.size(), cudaMemcpyDefault, on), "reading from the GPU");
-  cuda_check(cudaStreamSynchronize(on), "reading from the GPU");
-}
-
-void CudaMachine::write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) {
-  const Buffer& b = program_.buffer(names_.at(buffer));
-  const auto begin = first * size_of(b.dtype);
-  CHECK(first >= 0 && begin + static_cast<int64_t>(bytes.size()) <= b.slot_bytes(), "elements of {}", buffer);
-  CUstream_st* const on = stream(Lane::compute);
-  cuda_check(cudaMemcpyAsync(memory(buffer) + begin, bytes.data(), bytes.size(), cudaMemcpyDefault, on),
-             "writing to the GPU");
-  cuda_check(cudaStreamSynchronize(on), "writing to the GPU");
-}
-
-void CudaMachine::read_elements(const std::string& buffer, int64_t first, std::span<std::byte> bytes) const {
-  const Buffer& b = program_.buffer(names_.at(buffer));
-  const auto begin = first * size_of(b.dtype);
-  CHECK(first >= 0 && begin + static_cast<int64_t>(bytes.size()) <= b.slot_bytes(), "elements of {}", buffer);
-  CUstream_st* const on = stream(Lane::compute);
-  cuda_check(cudaMemcpyAsync(bytes.data(), memory(buffer) + begin, bytes.size(), cudaMemcpyDefault, on),
-             "reading from the GPU");
-  cuda_check(cudaStreamSynchronize(on), "reading from the GPU");
 }
 
 void CudaMachine::run_once(Program program, const OpTable& ops) {

@@ -16,8 +16,10 @@
 #include <vector>
 
 #include "machine/cuda/gpu.h"
+#include "machine/cuda/pinned_staging.h"
 #include "machine/cuda/rings.h"
 #include "machine/machine.h"
+#include "machine/non_finite.h"
 #include "ops/cuda/libraries.h"
 #include "program/op_table.h"
 
@@ -37,8 +39,8 @@ class CudaMachine : public Machine {
     std::string tuning_directory = {};
   };
 
-  // The program must be verified and placed for a GPU of this architecture. Throws DeviceError, and OutOfMemory when an
-  // arena cannot be had.
+  // The program must be verified and placed for a GPU of this architecture. Throws DeviceError, also when others hold
+  // the memory it needs, and OutOfMemory when an arena cannot be had.
   CudaMachine(Program program, const OpTable& ops, const Options& options);
   ~CudaMachine() override;
 
@@ -52,10 +54,14 @@ class CudaMachine : public Machine {
 
   // Where a buffer's slot lies on the device.
   std::byte* memory(const std::string& buffer, int64_t slot = 0) const;
+  // Of a buffer of f32 or bf16 on the device that is no ring.
+  NonFiniteElements non_finite(const Buffer& buffer) const;
   // Waits until all that was enqueued is done. Throws DeviceError.
   void wait() const;
 
   const Gpu& gpu() const { return gpu_; }
+  // What its kernels were prepared for.
+  CudaTraits traits() const;
 
  private:
   static constexpr size_t kLanes = 4;
@@ -69,6 +75,7 @@ class CudaMachine : public Machine {
   std::vector<Prepared> prepare(const Section& section, const OpTable& ops);
   void bind_operands();
   void allocate();
+  [[noreturn]] void refuse_allocation(Home home, int64_t bytes) const;
   void run(const Prepared& prepared, Track& track);
   void load(size_t ring, Lane lane, Track& track);
   void enqueue(const std::vector<Prepared>& section);
@@ -80,6 +87,7 @@ class CudaMachine : public Machine {
   Options options_;
   Gpu gpu_;
   std::unique_ptr<CudaLibraries> libraries_;
+  std::unique_ptr<PinnedStaging> staging_;
   std::map<std::string, BufferId> names_;
   std::map<Home, std::byte*> arenas_;
   std::vector<Ring> rings_;

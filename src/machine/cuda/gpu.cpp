@@ -1,5 +1,6 @@
 #include "machine/cuda/gpu.h"
 
+#include "base/gpus.h"
 #include "machine/cuda/rings.h"
 #include "ops/cuda/check.cuh"
 
@@ -8,45 +9,60 @@ namespace {
 
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
+constexpr const char* kNoGpu = "there is no NVIDIA GPU or no driver for it";
+
+struct Count {
+  int gpus = 0;
+  std::string trouble;  // why there are none; kNoGpu: none is there
+};
+
 // CUDA's answer to "how many GPUs?" tells what is wrong with the driver.
-int counted() {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
+Count counted() {
+  Count count;
+  const cudaError_t status = cudaGetDeviceCount(&count.gpus);
   if (status == cudaSuccess) return count;
   cudaGetLastError();
-  int driver = 0;
-  cudaDriverGetVersion(&driver);
-  if (status == cudaErrorInsufficientDriver && driver > 0) {
-    throw DeviceError(
-        fmt::format("the NVIDIA driver supports CUDA {} and this centavo was built with {}; update the driver "
-                    "or build with an older toolkit",
-                    version_text(driver), version_text(CUDART_VERSION)));
+  count.gpus = 0;
+  // The runtime says "insufficient" also of a driver that is missing; the driver's library knows.
+  const std::string driver = status == cudaErrorInsufficientDriver ? gpu_facts().cuda_version : "";
+  if (status == cudaErrorNoDevice || (status == cudaErrorInsufficientDriver && driver.empty())) {
+    count.trouble = kNoGpu;
+  } else if (status == cudaErrorInsufficientDriver) {
+    count.trouble = fmt::format(
+        "the NVIDIA driver supports CUDA {} and this centavo was built with {}; update the "
+        "driver or build with an older toolkit",
+        driver, version_text(CUDART_VERSION));
+  } else {
+    count.trouble = fmt::format("the GPU driver does not start: {}; look at nvidia-smi", cudaGetErrorString(status));
   }
-  if (status == cudaErrorNoDevice || driver == 0) {
-    throw DeviceError("there is no NVIDIA GPU or no driver for it; look at nvidia-smi, or use device = \"cpu\"");
-  }
-  throw DeviceError(fmt::format("the GPU driver does not start: {}; look at nvidia-smi", cudaGetErrorString(status)));
+  return count;
 }
 
 }  // namespace
 
-int gpu_count() {
-  int count = 0;
-  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
-  cudaGetLastError();
-  return 0;
+int gpu_count() { return counted().gpus; }
+
+std::string gpu_trouble() {
+  const Count count = counted();
+  return count.trouble == kNoGpu ? "" : count.trouble;
 }
 
 Gpu open_gpu(int index) {
-  const int count = counted();
-  if (index < 0 || index >= count) {
-    throw DeviceError(fmt::format("there is no GPU {}: this computer has {}, counted from 0", index, count));
+  const Count count = counted();
+  if (count.trouble == kNoGpu)
+    throw DeviceError(fmt::format("{}; look at nvidia-smi, or use device = \"cpu\"", kNoGpu));
+  if (!count.trouble.empty()) throw DeviceError(count.trouble);
+  if (index < 0 || index >= count.gpus) {
+    throw DeviceError(fmt::format("there is no GPU {}: this computer has {}, counted from 0", index, count.gpus));
   }
   cuda_check(cudaSetDevice(index), "opening the GPU");
   cudaDeviceProp properties;
   cuda_check(cudaGetDeviceProperties(&properties, index), "asking the GPU what it is");
   Gpu gpu;
   gpu.name = properties.name;
+  char place[32] = {};
+  cuda_check(cudaDeviceGetPCIBusId(place, sizeof place, index), "asking the GPU where it is");
+  gpu.pci_bus_id = place;
   gpu.traits.architecture = 10 * properties.major + properties.minor;
   gpu.traits.multiprocessors = properties.multiProcessorCount;
   if (!rings_run_here()) {

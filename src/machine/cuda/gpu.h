@@ -11,8 +11,12 @@ namespace centavo {
 // GPUs that a program can use; 0 without a driver.
 int gpu_count();
 
+// Why the GPUs that are there cannot be used; empty when they can, or when there is none.
+std::string gpu_trouble();
+
 struct Gpu {
   std::string name;
+  std::string pci_bus_id;  // "0000:18:00.0"
   CudaTraits traits;
   int64_t total_bytes = 0;
   int64_t free_bytes = 0;

@@ -16,4 +16,11 @@ std::unique_ptr<Machine> make_cuda_machine(Program program, const OpTable& ops, 
   return std::make_unique<CudaMachine>(std::move(program), ops, own);
 }
 
+std::optional<NonFiniteElements> non_finite_on_gpu(const Machine& machine, const Buffer& buffer) {
+  const auto* cuda = dynamic_cast<const CudaMachine*>(&machine);
+  const bool counts = buffer.dtype == DType::f32 || buffer.dtype == DType::bf16;
+  if (cuda == nullptr || !counts || buffer.home != Home::device) return std::nullopt;
+  return cuda->non_finite(buffer);
+}
+
 }  // namespace centavo

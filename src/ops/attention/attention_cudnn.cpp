@@ -4,6 +4,7 @@
 
 #include "ops/attention/attention_cuda.h"
 #include "ops/attention/sdpa_cudnn.h"
+#include "ops/cuda/cudnn_library.h"
 
 namespace centavo {
 namespace {
@@ -20,8 +21,6 @@ constexpr int64_t kEngineBytes = kMiB;
 constexpr int64_t kMostScoreBytes = 1024 * kMiB;
 // Documents handed over: as many as would fill the tokens this often, were they all max_seqlen long.
 constexpr int64_t kHandedTimes = 4;
-// What the interface works around in older libraries needs memory of the host at each run.
-constexpr int64_t kOldestVersion = 91600;
 
 constexpr int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 constexpr int64_t bytes_of(int64_t bf16_elements) { return 2 * bf16_elements; }
@@ -191,8 +190,7 @@ std::string refusal_by_rule(const Request& r, const CudaTraits& traits) {
   return refusal.empty() ? refusal_of_form(r, traits.architecture) : refusal;
 }
 
-std::string refusal_of_library(const SdpaCase& turn, CudaLibraries& libraries) {
-  if (cudnn_version() < kOldestVersion) return "cuDNN older than 9.16";
+std::string refusal_of_plan(const SdpaCase& turn, CudaLibraries& libraries) {
   const auto plan = sdpa_plan(turn, libraries);
   if (!plan->refusal().empty()) return fmt::format("cuDNN says: {}", plan->refusal());
   if (plan->workspace_bytes() > planned_sdpa_bytes(turn)) {
@@ -204,8 +202,9 @@ std::string refusal_of_library(const SdpaCase& turn, CudaLibraries& libraries) {
 
 std::string refusal_of(const Request& r, const CudaTraits& traits) {
   const std::string refusal = refusal_by_rule(r, traits);
-  if (!refusal.empty() || traits.libraries == nullptr) return refusal;
-  return refusal_of_library(turn_of(r.whole), *traits.libraries);
+  if (!refusal.empty()) return refusal;
+  if (!cudnn_library().refusal.empty()) return cudnn_library().refusal;
+  return traits.libraries == nullptr ? "" : refusal_of_plan(turn_of(r.whole), *traits.libraries);
 }
 
 int64_t workspace_of(const OpView& view, const CudaTraits& traits, int64_t own_bytes) {
@@ -386,11 +385,11 @@ std::string cudnn_attention_refusal(const OpView& view, const CudaTraits& traits
 }
 
 std::string cudnn_attention_name(const OpView& view, const CudaTraits& traits) {
-  if (traits.libraries == nullptr) return "cuDNN";
+  const std::string name = "cuDNN " + cudnn_version_text(cudnn_library().version);
+  if (traits.libraries == nullptr) return name;
   const SdpaCase turn = turn_of(request_of(view, traits).whole);
-  const int64_t version = cudnn_version();
-  return fmt::format("cuDNN {}.{} ({} of {} MiB)", version / 10000, version / 100 % 100,
-                     sdpa_plan(turn, *traits.libraries)->workspace_bytes() / kMiB, planned_sdpa_bytes(turn) / kMiB);
+  return fmt::format("{} ({} of {} MiB)", name, sdpa_plan(turn, *traits.libraries)->workspace_bytes() / kMiB,
+                     planned_sdpa_bytes(turn) / kMiB);
 }
 
 }  // namespace centavo

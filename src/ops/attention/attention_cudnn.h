@@ -11,7 +11,8 @@
 // Deterministic: the forward; the backward only with CudaTraits::deterministic. cuDNN then keeps dP in memory
 // (2 T^2 bytes a head), so heads or sequences are done in turns of at most 1 GiB.
 //
-// Workspaces are planned without a GPU, by formulas of what cuDNN asks for; a plan that asks for more is not used.
+// Workspaces are planned without a GPU and without the library, by formulas of what cuDNN asks for; a plan that asks for
+// more is not used.
 //
 // Error: p and ds are rounded to bf16 before the products they enter, so every element of y is off by a further
 // roundoff of bf16 times max |v|, every element of dqkv by a few roundoffs of the sum of its terms' magnitudes.
@@ -32,8 +33,8 @@ std::optional<CudaKernel> attention_grad_cudnn(const OpView& view, const CudaTra
 int64_t attention_cudnn_workspace(const OpView& view, const CudaTraits& traits);
 int64_t attention_grad_cudnn_workspace(const OpView& view, const CudaTraits& traits);
 
-// Why cuDNN does not do this call of attention or attention_grad, empty when it does. Without `traits.libraries` what
-// is known ahead, else also what cuDNN says to the case.
+// Why cuDNN does not do this call of attention or attention_grad, empty when it does: what is known of the case, which
+// library there is and, with `traits.libraries`, what it says to the case.
 std::string cudnn_attention_refusal(const OpView& view, const CudaTraits& traits);
 
 // "cuDNN 9.19", and what it asked for of the planned workspace where that is known.

@@ -226,10 +226,6 @@ std::shared_ptr<const SdpaPlan> sdpa_plan(const SdpaCase& c, CudaLibraries& libr
   return std::static_pointer_cast<const SdpaPlan>(plan);
 }
 
-bool built_with_cudnn() { return true; }
-
-int64_t cudnn_version() { return static_cast<int64_t>(cudnnGetVersion()); }
-
 }  // namespace centavo
 
 #else
@@ -240,10 +236,6 @@ std::shared_ptr<const SdpaPlan> sdpa_plan(const SdpaCase&, CudaLibraries&) {
   CHECK(false, "this program was built without cuDNN");
   return nullptr;
 }
-
-bool built_with_cudnn() { return false; }
-
-int64_t cudnn_version() { return 0; }
 
 }  // namespace centavo
 

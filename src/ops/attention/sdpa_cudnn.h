@@ -55,12 +55,7 @@ class SdpaPlan {
   virtual void run(const SdpaMemory& memory, CUstream_st* stream) const = 0;
 };
 
-// Built at the first call for a case and kept in `libraries`.
+// Built at the first call for a case and kept in `libraries`, which must have a cuDNN.
 std::shared_ptr<const SdpaPlan> sdpa_plan(const SdpaCase& c, CudaLibraries& libraries);
-
-// Was this program built with cuDNN? If not, no other function here may be called.
-bool built_with_cudnn();
-// As 91900 for 9.19.0.
-int64_t cudnn_version();
 
 }  // namespace centavo

@@ -3,6 +3,7 @@
 #include "ops/cuda/libraries.h"
 
 #include "ops/cuda/check_cublas.h"
+#include "ops/cuda/cudnn_library.h"
 #include "ops/cuda/device.cuh"
 
 #ifdef CENTAVO_CUDNN
@@ -77,7 +78,7 @@ cublasLtContext* CudaLibraries::cublas_lt() {
 
 cudnnContext* CudaLibraries::cudnn() {
 #ifdef CENTAVO_CUDNN
-  if (cudnn_ == nullptr) {
+  if (cudnn_ == nullptr && cudnn_library().handle != nullptr) {
     const cudnnStatus_t status = cudnnCreate(&cudnn_);
     if (status != CUDNN_STATUS_SUCCESS) {
       throw DeviceError(fmt::format("starting cuDNN: {}", cudnnGetErrorString(status)));

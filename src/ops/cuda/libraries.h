@@ -1,7 +1,7 @@
 // How kernels reach NVIDIA's libraries: handles of one device, made once and shared by all ops of a machine.
 //
-// The machine owns it (machine/cuda/). Handles are made at first use, so a program without matrix products loads no
-// cuBLASLt. For the time of preparation only there is a stream and memory to time candidates with.
+// The machine owns it (machine/cuda/). Handles are made at first use, so a program without matrix products opens no
+// cuBLASLt (ops/cuda/cublas_lt_library.h). For the time of preparation only there is a stream and memory to time candidates with.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ class CudaLibraries {
   CudaLibraries(const CudaLibraries&) = delete;
   CudaLibraries& operator=(const CudaLibraries&) = delete;
 
-  cublasLtContext* cublas_lt();  // a cublasLtHandle_t
-  cudnnContext* cudnn();         // a cudnnHandle_t; null in a build without cuDNN
+  cublasLtContext* cublas_lt();  // a cublasLtHandle_t; throws DeviceError where the library is missing or too old
+  cudnnContext* cudnn();         // a cudnnHandle_t; null where no cuDNN will do (ops/cuda/cudnn_library.h)
 
   // What is learnt while kernels are prepared; the machine fills it before and keeps it after.
   TuningTable tuning;
