@@ -130,6 +130,7 @@ class Trainer {
   void announce();
   void announce_forecast();
   void compare_forecast();
+  void step_machine();
   void trace_if_due();
   void open_log();
   int64_t validation_windows_due() const;
