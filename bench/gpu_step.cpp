@@ -1,24 +1,33 @@
 // Training steps on one GPU, sustained; the cases that docs/benchmarks.md compares.
 //
-//   bench_gpu_step CASE SECONDS [key=value...]     a table by kind of op; a last line of JSON
+//   bench_gpu_step CASE SECONDS [key=value...]           a table by kind of op; a last line of JSON
+//   bench_gpu_step CASE profile FILE [key=value...]      its ops into a profile, as `centavo bench --run`
+//   bench_gpu_step CASE predict FILE [key=value...]      its step and memory from that profile; a last line of JSON.
+//                                                        No GPU need be there
 //
 // Random parameters, fresh random tokens in every step, all parameters updated, the gradient clipped at 1.0. Steps run
 // one behind the other for SECONDS; while one runs, the tokens of the next are written. The table launches three more
-// steps op by op, each op waited for, so it includes a launch (some 10 us) for every call.
+// steps with an event behind each op (Machine::timed_step).
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "machine/cuda/cuda_machine.h"
+#include "machine/virtual/virtual_machine.h"
 #include "ops/all.h"
 #include "ops/attention/attention.h"
+#include "plan/calibrate.h"
 #include "plan/random_run.h"
+#include "train/forecast.h"
+#include "train/forecast_text.h"
 #include "train/run_config.h"
 #include "train/step_program.h"
 
@@ -29,6 +38,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kWarmUp = 3;
 constexpr int kObserved = 3;
+constexpr double kGiB = 1 << 30;
 
 struct Case {
   const char* precision;
@@ -81,11 +91,9 @@ void add(ByKind& row, const OpTable& ops, const Program& program, const Op& op, 
 void print_table(CudaMachine& machine, const OpTable& ops) {
   std::map<std::string, ByKind> table;
   for (int i = 0; i < kObserved; ++i) {
-    auto last = Clock::now();
-    machine.step([&](int64_t, const Section&, const Op& op) {
-      add(table[op.kind], ops, machine.program(), op, seconds_since(last));
-      last = Clock::now();
-    });
+    for (const Span& span : machine.timed_step()) {
+      add(table[span.op->kind], ops, machine.program(), *span.op, span.seconds());
+    }
   }
   fmt::print("{:<20}{:>7}{:>11}{:>11}{:>10}\n", "op", "calls", "ms", "TFLOP/s", "GB/s");
   double sum = 0;
@@ -150,7 +158,6 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
   std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
   const double median = seconds[seconds.size() / 2];
   const double tokens = static_cast<double>(config.micro_batch * config.grad_accum_steps * config.seq_len);
-  constexpr double kGiB = 1 << 30;
   const nlohmann::ordered_json line = {
       {"tool", "centavo"},
       {"case", name},
@@ -166,18 +173,60 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
   fmt::print("{}\n", line.dump());
 }
 
+void measure_ops(const std::string& name, const std::string& file, const std::vector<std::string>& overrides) {
+  const OpTable ops = all_ops();
+  const RunConfig config = config_of(kCases.at(name), overrides);
+  Calibration calibration;
+  calibration.worker.use("cuda");
+  calibration.disk_directory = parent_directory(file);
+  calibration.memory_bytes = available_bytes(DeviceKind::cuda) / 20 * 19;
+  Profile profile = std::filesystem::exists(file) ? read_profile(file) : measure_ceilings(ops, calibration);
+  calibrate_run(ops, config, calibration, kRunEffort, profile);
+  write_profile(profile, file);
+}
+
+void predict(const std::string& name, const std::string& file, const std::vector<std::string>& overrides) {
+  const OpTable ops = all_ops();
+  const RunConfig config = config_of(kCases.at(name), overrides);
+  OpCosts costs(read_profile(file));
+  Worker worker(1);
+  worker.device = DeviceKind::cuda;
+  worker.gpu.architecture = costs.profile().architecture;
+  worker.gpu.multiprocessors = costs.profile().multiprocessors;
+  const Program training = training_program(ops, config, worker);
+  const CostSource source = cost_source(ops, costs, CostSource::Kind::measured);
+  const Forecast f = forecast(ops, config, worker, training, source);
+  for (const std::string& line : forecast_lines(f, source)) fmt::print("{}\n", line);
+  const nlohmann::ordered_json line = {
+      {"tool", "centavo"},
+      {"case", name},
+      {"gpu", source.machine},
+      {"predicted_step_ms", 1e3 * f.step_seconds},
+      {"floor_ms", 1e3 * f.floor_seconds},
+      {"predicted_gib", static_cast<double>(training.arena_bytes.at(Home::device)) / kGiB}};
+  fmt::print("{}\n", line.dump());
+}
+
+void run_mode(const std::string& name, const std::string& mode, std::vector<std::string> rest) {
+  if (mode != "predict" && mode != "profile") return run(name, std::atof(mode.c_str()), rest);
+  if (rest.empty()) user_error("{} {} needs a profile's file", name, mode);
+  const std::string file = rest[0];
+  rest.erase(rest.begin());
+  mode == "predict" ? predict(name, file, rest) : measure_ops(name, file, rest);
+}
+
 }  // namespace
 }  // namespace centavo
 
 int main(int argc, char** argv) {
   if (argc < 3 || !centavo::kCases.contains(argv[1])) {
-    fmt::print(stderr, "usage: bench_gpu_step CASE SECONDS [key=value...]; cases:");
+    fmt::print(stderr, "usage: bench_gpu_step CASE SECONDS|profile FILE|predict FILE [key=value...]; cases:");
     for (const auto& [name, c] : centavo::kCases) fmt::print(stderr, " {}", name);
     fmt::print(stderr, "\n");
     return 2;
   }
   try {
-    centavo::run(argv[1], std::atof(argv[2]), {argv + 3, argv + argc});
+    centavo::run_mode(argv[1], argv[2], {argv + 3, argv + argc});
   } catch (const std::exception& error) {
     fmt::print(stderr, "bench_gpu_step: {}\n", error.what());
     return 1;

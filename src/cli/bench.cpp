@@ -1,14 +1,15 @@
-// centavo bench [--out FILE] [--quick] [--threads N]
+// centavo bench [--device cpu|cuda|auto] [--out FILE] [--quick] [--threads N]
+// centavo bench --run RUN.toml [key=value …] [--out FILE] [--threads N]
 // centavo bench --op NAME [key=value …]
 // centavo bench --list
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,8 +19,8 @@
 #include "base/host.h"
 #include "base/nearest.h"
 #include "cli/commands.h"
+#include "cli/device_argument.h"
 #include "cli/profile_place.h"
-#include "machine/cpu/cpu_machine.h"
 #include "ops/all.h"
 #include "plan/calibrate.h"
 #include "plan/ceilings.h"
@@ -35,15 +36,18 @@ namespace {
 struct Arguments {
   std::string out;
   std::string op;
+  std::string run;
   std::vector<std::string> overrides;
-  int64_t threads = 0;
+  DeviceArgument on;
   bool quick = false;
   bool list = false;
 };
 
-std::string default_profile_path() {
-  const std::string file = profile_place();
+// The profile's file, its directory made.
+std::string profile_path(const Arguments& arguments, DeviceKind device) {
+  const std::string file = arguments.out.empty() ? profile_place(device) : arguments.out;
   if (file.empty()) user_error("neither XDG_CACHE_HOME nor HOME is set; name the file with --out FILE");
+  make_directories(parent_directory(file));
   return file;
 }
 
@@ -67,27 +71,71 @@ void show_progress(int64_t part, int64_t parts, const std::string& what) {
   std::fflush(stderr);
 }
 
-// Half of what is there: the machine has other things to do.
-int64_t memory_for_probes() {
+// Half of what is there: the machine has other things to do. A GPU has not.
+int64_t memory_for_probes(DeviceKind device) {
+  if (device == DeviceKind::cuda) return available_bytes(device) / 20 * 19;
   const MemoryFacts memory = memory_facts();
   return std::min(memory.available_bytes, memory.limit_bytes.value_or(memory.available_bytes)) / 2;
 }
 
-void measure_machine(const Arguments& arguments) {
-  const std::string out = arguments.out.empty() ? default_profile_path() : arguments.out;
-  make_directories(parent_directory(out));
-  Profile profile = calibrate(all_ops(), {.ladder = arguments.quick ? Ladder::quick : Ladder::full,
-                                          .threads = CpuMachine::thread_count(arguments.threads),
-                                          .disk_directory = parent_directory(out),
-                                          .memory_bytes = memory_for_probes(),
-                                          .progress = show_progress});
-  const CpuFacts cpu = cpu_facts();
-  profile.machine = cpu.model.empty() ? "unknown" : cpu.model;
-  profile.features = fmt::format("{}", fmt::join(cpu.features, " "));
+Calibration calibration_on(const Worker& worker, const std::string& profile) {
+  Calibration calibration;
+  calibration.worker = worker;
+  calibration.disk_directory = parent_directory(profile);
+  calibration.memory_bytes = memory_for_probes(worker.device);
+  calibration.progress = show_progress;
+  return calibration;
+}
+
+void stamp_and_write(Profile& profile, const std::string& file) {
   profile.commit = kCommit;
   profile.date = now_text();
-  write_profile(profile, out);
-  print_out(profile_table(profile) + fmt::format("\n{}\n", out));
+  write_profile(profile, file);
+  print_out(profile_table(profile) + fmt::format("\n{}\n", file));
+}
+
+void measure_machine(const Arguments& arguments) {
+  const Worker worker = worker_on(arguments.on);
+  const std::string file = profile_path(arguments, worker.device);
+  Calibration calibration = calibration_on(worker, file);
+  if (arguments.quick) calibration.ladder = Ladder::quick;
+  Profile profile = calibrate(all_ops(), calibration);
+  stamp_and_write(profile, file);
+}
+
+// The keys of a run say what computes; --threads goes before its `threads`.
+Worker worker_of(const RunConfig& config, const Arguments& arguments) {
+  DeviceArgument on;
+  on.device = config.device;
+  on.threads = arguments.on.threads > 0 ? arguments.on.threads : config.threads;
+  Worker worker = worker_on(on);
+  worker.gpu.deterministic = config.deterministic;
+  return worker;
+}
+
+// Samples of another machine would speak for this one.
+void require_same_machine(const Profile& profile, const Profile& here, const std::string& file) {
+  if (profile.machine == here.machine && profile.threads == here.threads) return;
+  user_error("{} is the profile of {} with {} threads and this is {} with {}; name another file with --out FILE", file,
+             profile.machine, profile.threads, here.machine, here.threads);
+}
+
+// Into the profile that is there, or into a new one.
+void measure_run(const Arguments& arguments) {
+  const OpTable ops = all_ops();
+  const RunConfig config = parse_run_config(arguments.run, arguments.overrides);
+  const Worker worker = worker_of(config, arguments);
+  const std::string file = profile_path(arguments, worker.device);
+  const Calibration calibration = calibration_on(worker, file);
+  Profile profile = measure_ceilings(ops, calibration);
+  if (std::filesystem::exists(file)) {
+    const Profile known = read_profile_of(worker.device, file);
+    require_same_machine(known, profile, file);
+    profile.take(known.samples);
+    profile.disturbed_share = known.disturbed_share;
+  }
+  calibrate_run(ops, config, calibration, kRunEffort, profile);
+  stamp_and_write(profile, file);
 }
 
 // A small model whose ops are timed when the overrides do not say otherwise.
@@ -104,7 +152,7 @@ num_hidden_layers = 1
 num_attention_heads = 4
 )";
 
-constexpr TimingEffort kEffort = {.least_steps = 10, .most_steps = 200, .seconds = 5};
+constexpr TimingEffort kEffort = {.least_steps = 10, .most_steps = 200, .seconds = 5, .warm_up_seconds = 0.5};
 
 std::vector<std::string> op_names(const OpTable& ops) {
   std::vector<std::string> names;
@@ -126,16 +174,16 @@ void measure_op(const Arguments& arguments) {
                did_you_mean(arguments.op, op_names(ops)));
   }
   const RunConfig config = parse_run_config_text(kDefaultRun, "bench.toml", arguments.overrides);
-  const int threads = CpuMachine::thread_count(arguments.threads > 0 ? arguments.threads : config.threads);
-  if (!calls(training_program(ops, config, Worker(threads)), arguments.op)) {
+  const Worker worker = worker_of(config, arguments);
+  Program program = probe_program(ops, config, worker, memory_for_probes(worker.device));
+  if (!calls(program, arguments.op)) {
     user_error("the training program of this run calls no {}; ask for another op or run", arguments.op);
   }
-  OpTimes times;
-  time_ops(ops, config, threads, memory_for_probes(), kEffort, times);
+  OpTimes times(typical_on(worker.device));
+  time_ops(ops, std::move(program), config, worker, kEffort, times);
   Profile profile;
   profile.samples = times.samples();
-  profile.copy_bytes_per_second = measured_copy_rate(threads);
-  profile.product_flops = measured_product_rates(threads);
+  add_ceilings(ops, worker, profile);
   print_out(op_table_text(profile, arguments.op));
 }
 
@@ -144,10 +192,12 @@ void list_ops() {
 }
 
 void bench(const Arguments& arguments) {
-  if (arguments.op.empty() && !arguments.overrides.empty()) {
-    user_error("'{}' says what an op is timed in; name the op with --op NAME", arguments.overrides[0]);
+  if (arguments.op.empty() && arguments.run.empty() && !arguments.overrides.empty()) {
+    user_error("'{}' says what an op is timed in; name the op with --op NAME or the run with --run RUN.toml",
+               arguments.overrides[0]);
   }
   if (arguments.list) return list_ops();
+  if (!arguments.run.empty()) return measure_run(arguments);
   if (!arguments.op.empty()) return measure_op(arguments);
   measure_machine(arguments);
 }
@@ -156,15 +206,29 @@ void bench(const Arguments& arguments) {
 
 Registered register_bench(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("bench", "Measure what this machine can do, and how near its ops come");
-  command->add_option("--out", arguments->out, "The profile's file; without it ~/.cache/centavo/profile.json");
-  command->add_flag("--quick", arguments->quick, "Twenty seconds instead of minutes, for rougher predictions");
-  command->add_option("--threads", arguments->threads, "Threads to compute with; 0: all the process may use");
+  CLI::App* command =
+      app.add_subcommand("bench", "Measure what this machine or its GPU can do, and how near its ops come");
+  add_device_options(*command, arguments->on);
+  command->add_option(
+      "--out", arguments->out,
+      "The profile's file; without it profile.json, or profile-cuda.json of a GPU, in ~/.cache/centavo");
+  command->add_flag("--quick", arguments->quick, "Half a minute instead of minutes, for rougher predictions");
+  command
+      ->add_option(
+          "--run", arguments->run,
+          "Time the ops of this run alone, in some 15 seconds, and put them into the profile, so that its plan "
+          "rests on them")
+      ->type_name("RUN.toml")
+      ->excludes("--quick")
+      ->excludes("--device");
   command->add_option("--op", arguments->op, "Time this op alone, in a training step of the run that the keys describe")
       ->excludes("--out")
-      ->excludes("--quick");
-  command->add_option("key=value", arguments->overrides,
-                      "With --op: keys of a run file, such as model.hidden_size=512 precision=bf16");
+      ->excludes("--quick")
+      ->excludes("--device")
+      ->excludes("--run");
+  command->add_option(
+      "key=value", arguments->overrides,
+      "With --run or --op: keys of a run file, such as model.hidden_size=512 precision=bf16 device=cpu");
   command->add_flag("--list", arguments->list, "List the names of the ops");
   command->footer(
       "Nothing else should compute meanwhile. The profile is what centavo predicts times on this machine from.");

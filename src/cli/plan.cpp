@@ -31,11 +31,19 @@ struct Arguments {
 };
 
 // The profile that was named; else that of this machine where there is one.
-MachineCosts costs_for(const OpTable& ops, const Arguments& arguments, int threads) {
-  if (!arguments.profile.empty()) return measured_costs(ops, arguments.profile);
-  const std::string file = profile_place();
-  if (!file.empty() && std::filesystem::exists(file)) return measured_costs(ops, file);
-  return prior_costs(ops, threads);
+MachineCosts costs_for(const OpTable& ops, const Arguments& arguments, const Worker& worker) {
+  if (!arguments.profile.empty()) return measured_costs(ops, arguments.profile, worker.device);
+  const std::string file = profile_place(worker.device);
+  if (!file.empty() && std::filesystem::exists(file)) return measured_costs(ops, file, worker.device);
+  return prior_costs(ops, worker);
+}
+
+// Programs are for the GPU that the costs are of, which need not be here.
+Worker worker_for(Worker worker, const Profile& profile) {
+  if (worker.device == DeviceKind::cpu) return worker;
+  worker.gpu.architecture = profile.architecture;
+  worker.gpu.multiprocessors = profile.multiprocessors;
+  return worker;
 }
 
 void print_lines(const std::vector<std::string>& lines) {
@@ -50,28 +58,17 @@ void print_plan(const OpTable& ops, const RunConfig& config, const Worker& worke
   fmt::print("work       {:.3g} FLOP a step\n", run_step_flops(ops, config));
 }
 
-// Of a GPU memory is known and times are not.
-void plan_of_gpu(const OpTable& ops, const Arguments& arguments, const RunConfig& config, const Worker& worker,
-                 const Techniques& techniques, const Program& training) {
-  if (arguments.json || !arguments.trace.empty()) {
-    user_error("the times of a GPU are not known; leave out {} or add device=cpu",
-               arguments.json ? "--json" : "--trace");
-  }
-  print_plan(ops, config, worker, techniques, training);
-  fmt::print("predicted  nothing, the times of a GPU are not known\n");
-}
-
 // Data is not looked at: the run file says all that the step depends on.
 void plan(const Arguments& arguments) {
   const OpTable ops = all_ops();
   const RunConfig config = parse_run_config(arguments.path, arguments.overrides);
   require_work_for(config, arguments.ranks);
-  const Worker worker = worker_here(config, arguments.ranks);
+  const Worker here = worker_here(config, arguments.ranks);
+  const MachineCosts costs = costs_for(ops, arguments, here);
+  const Worker worker = worker_for(here, costs.costs->profile());
   const Techniques techniques = fit(ops, config, worker);
   const Program training = training_program(ops, config, worker, techniques);
   verify(training, ops);
-  if (worker.device == DeviceKind::cuda) return plan_of_gpu(ops, arguments, config, worker, techniques, training);
-  const MachineCosts costs = costs_for(ops, arguments, worker.threads);
   const Forecast forecast = centavo::forecast(ops, config, worker, training, costs.source);
   if (arguments.json) {
     fmt::print("{}\n", forecast_json(ops, config, worker, training, forecast, costs.source).dump(2));
@@ -102,8 +99,11 @@ Registered register_plan(CLI::App& app) {
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, kMostLocalRanks));
   command->footer(
-      "The profile of this machine is $XDG_CACHE_HOME/centavo/profile.json, or ~/.cache/centavo/profile.json; without\n"
-      "one times are priors from the processor's cores, clock and instructions, and marked as such.\n"
+      "The profile of this machine is $XDG_CACHE_HOME/centavo/profile.json, or ~/.cache/centavo/profile.json, and of "
+      "its\n"
+      "GPU profile-cuda.json beside it; without one times are priors from what the processor or the GPU is, and "
+      "marked\n"
+      "as such. With the profile of another GPU and device=cuda no GPU need be here.\n"
       "The keys of --json stand in src/train/forecast_text.h, those of a run file in centavo train --help.");
   return {command, [arguments] { plan(*arguments); }};
 }

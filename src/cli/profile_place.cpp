@@ -2,7 +2,9 @@
 
 #include <cstdlib>
 
+#include "base/errors.h"
 #include "base/files.h"
+#include "machine/cuda/gpu.h"
 
 namespace centavo {
 namespace {
@@ -19,28 +21,41 @@ bool has_value(const char* text) { return text != nullptr && *text != '\0'; }
 
 }  // namespace
 
-std::string profile_place(const Variables& variable) {
-  const std::string file = "/centavo/profile.json";
+std::string profile_place(const Variables& variable, DeviceKind device) {
+  const std::string file = device == DeviceKind::cuda ? "/centavo/profile-cuda.json" : "/centavo/profile.json";
   if (const char* cache = variable("XDG_CACHE_HOME"); has_value(cache)) return cache + file;
   if (const char* home = variable("HOME"); has_value(home)) return home + ("/.cache" + file);
   return "";
 }
 
-std::string profile_place() {
-  return profile_place([](const char* name) { return std::getenv(name); });
+std::string profile_place(DeviceKind device) {
+  return profile_place([](const char* name) { return std::getenv(name); }, device);
 }
 
 std::string cache_place() {
-  const std::string profile = profile_place();
+  const std::string profile = profile_place(DeviceKind::cpu);
   return profile.empty() ? "" : parent_directory(profile);
 }
 
-MachineCosts measured_costs(const OpTable& ops, const std::string& file) {
-  return costs_of(ops, read_profile(file), CostSource::Kind::measured, file);
+Profile read_profile_of(DeviceKind device, const std::string& file) {
+  Profile profile = read_profile(file);
+  if (profile.device != device) {
+    user_error("{} is the profile of {} (device {}) and the run computes on {}; add device={} or name another profile",
+               file, profile.machine, name_of(profile.device), name_of(device), name_of(profile.device));
+  }
+  return profile;
 }
 
-MachineCosts prior_costs(const OpTable& ops, int threads) {
-  return costs_of(ops, prior_profile(cpu_facts(), threads), CostSource::Kind::prior, "");
+MachineCosts measured_costs(const OpTable& ops, const std::string& file, DeviceKind device) {
+  return costs_of(ops, read_profile_of(device, file), CostSource::Kind::measured, file);
+}
+
+MachineCosts prior_costs(const OpTable& ops, const Worker& worker) {
+  if (worker.device == DeviceKind::cpu) {
+    return costs_of(ops, prior_profile(cpu_facts(), worker.threads), CostSource::Kind::prior, "");
+  }
+  const std::string name = gpu_count() > 0 ? device_name(DeviceKind::cuda) : "";
+  return costs_of(ops, prior_profile(worker.gpu, name), CostSource::Kind::prior, "");
 }
 
 }  // namespace centavo

@@ -7,14 +7,16 @@
 #include "cli/rank_place.h"
 #include "machine/virtual/cost_source.h"
 #include "program/op_table.h"
+#include "train/step_program.h"
 
 namespace centavo {
 
-// centavo/profile.json in XDG_CACHE_HOME, else in ~/.cache; empty where neither has a value.
-std::string profile_place(const Variables& variable);
-std::string profile_place();  // of this process's environment
+// centavo/profile.json (of a GPU profile-cuda.json) in XDG_CACHE_HOME, else in ~/.cache; empty where neither has a
+// value.
+std::string profile_place(const Variables& variable, DeviceKind device);
+std::string profile_place(DeviceKind device);  // of this process's environment
 
-// The directory of that file, where a GPU's fastest algorithms are kept too; empty where there is none.
+// The directory of these files, where a GPU's fastest algorithms are kept too; empty where there is none.
 std::string cache_place();
 
 struct MachineCosts {
@@ -23,9 +25,12 @@ struct MachineCosts {
   std::string file;  // empty with a prior
 };
 
-// Those of the profile in `file`; errors are those of read_profile. `ops` must outlive the costs.
-MachineCosts measured_costs(const OpTable& ops, const std::string& file);
-// From what the system says of this machine.
-MachineCosts prior_costs(const OpTable& ops, int threads);
+// The profile in `file`. Throws UserError when it is of another device, and what read_profile throws.
+Profile read_profile_of(DeviceKind device, const std::string& file);
+
+// Those of that profile. `ops` must outlive the costs.
+MachineCosts measured_costs(const OpTable& ops, const std::string& file, DeviceKind device);
+// From what the system says of this machine; where it has no GPU, from the traits that programs are planned for.
+MachineCosts prior_costs(const OpTable& ops, const Worker& worker);
 
 }  // namespace centavo

@@ -79,14 +79,14 @@ void require_trace_directory(const Arguments& arguments) {
 
 // Lets the run be predicted where this machine has a profile. `costs` keeps what `options` then points to. A profile
 // that is damaged stops no run.
-void predict(const OpTable& ops, std::optional<MachineCosts>& costs, TrainOptions& options) {
-  const std::string file = profile_place();
+void predict(const OpTable& ops, DeviceKind device, std::optional<MachineCosts>& costs, TrainOptions& options) {
+  const std::string file = profile_place(device);
   if (file.empty() || !std::filesystem::exists(file)) {
     options.why_unpredicted = "nothing, this machine has not been measured; `centavo bench` does it";
     return;
   }
   try {
-    costs.emplace(measured_costs(ops, file));
+    costs.emplace(measured_costs(ops, file, device));
     options.costs = &costs->source;
   } catch (const std::runtime_error& error) {
     options.why_unpredicted = fmt::format("nothing, {}", error.what());
@@ -132,7 +132,7 @@ void run(const std::string& command, const Arguments& arguments, const RunConfig
     options.status = &status;
     const OpTable ops = all_ops();
     std::optional<MachineCosts> costs;
-    if (communicator.rank() == 0) predict(ops, costs, options);
+    if (communicator.rank() == 0) predict(ops, choose_device(config.device), costs, options);
     Trainer trainer(ops, config, options);
     catch_stop_signals();  // until here nothing is lost by ending at once
     status.state(RankState::training);

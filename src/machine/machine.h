@@ -5,6 +5,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/byte_source.h"
 #include "program/program.h"
@@ -16,6 +17,8 @@ class OpTable;  // program/op_table.h
 // Called after each op of a step that is run op by op: `call` counts section calls of the step.
 using OpObserver = std::function<void(int64_t call, const Section& section, const Op& op)>;
 
+struct Span;  // machine/virtual/virtual_machine.h
+
 class Machine {
  public:
   virtual ~Machine() = default;
@@ -24,6 +27,10 @@ class Machine {
 
   // Runs the whole step. With an observer, op by op.
   virtual void step(const OpObserver& observer = {}) = 0;
+
+  // Runs the whole step, to the same bits, and says when each op was at work, in the order of the step. Unless a
+  // machine says otherwise: op by op, with a look at the host's clock after each.
+  virtual std::vector<Span> timed_step();
 
   // Memory of a buffer's slot, by name; what the step will see or has left there. CHECKs the name.
   virtual void write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot = 0) = 0;

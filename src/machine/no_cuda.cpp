@@ -1,5 +1,6 @@
 // A build without CUDA.
 
+#include "machine/cuda/gpu_rates.h"
 #include "machine/cuda/make_cuda_machine.h"
 #include "machine/gpu_libraries.h"
 
@@ -18,6 +19,8 @@ std::string attention_choice(const Program&, const CudaTraits&) { refuse_without
 std::string attention_choice(const Machine&) { refuse_without_cuda(); }
 
 std::optional<NonFiniteElements> non_finite_on_gpu(const Machine&, const Buffer&) { return std::nullopt; }
+
+GpuRates measured_gpu_rates() { refuse_without_cuda(); }
 
 std::unique_ptr<Machine> make_cuda_machine(Program, const OpTable&, const MachineOptions&) { refuse_without_cuda(); }
 

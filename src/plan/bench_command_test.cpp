@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/files.h"
+#include "machine/virtual/cost_source.h"
 #include "ops/all.h"
 #include "plan/op_times.h"
 #include "plan/probe.h"
@@ -37,7 +40,8 @@ Sums sums_of(const std::vector<OpSample>& samples, OpCosts& costs) {
 std::vector<OpSample> held_out(const std::string& precision) {
   const RunConfig config = probe_config({256, 704, 4, 128, 6, 3000, 2}, precision);
   OpTimes times;
-  time_ops(all_ops(), config, kThreads, kMemoryBytes, {.least_steps = 3, .most_steps = 10, .seconds = 0.3}, times);
+  time_ops(all_ops(), probe_program(all_ops(), config, kThreads, kMemoryBytes), config, kThreads,
+           {.least_steps = 3, .most_steps = 10, .seconds = 0.3}, times);
   return times.samples();
 }
 
@@ -45,7 +49,8 @@ std::vector<OpSample> held_out(const std::string& precision) {
 // neighbours, not small errors.
 TEST(BenchCommand, QuickProfilePredictsSizesItDoesNotHold) {
   const std::string file = testing::fresh_directory("bench") + "/new/profile.json";
-  const testing::Outcome outcome = testing::run({"bench", "--quick", "--threads", "2", "--out", file});
+  const testing::Outcome outcome =
+      testing::run({"bench", "--quick", "--device", "cpu", "--threads", "2", "--out", file});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("linear_dw"));
   EXPECT_THAT(outcome.out, HasSubstr(file));
@@ -60,9 +65,63 @@ TEST(BenchCommand, QuickProfilePredictsSizesItDoesNotHold) {
   EXPECT_TRUE(costs.unknown().empty()) << costs.unknown()[0];
 }
 
+// The profile holds one sample of the run with a time that none can have, and one that the run does not call.
+TEST(BenchCommand, ARunsOpsReplaceTheirSamples) {
+  const std::string directory = testing::fresh_directory("bench_run");
+  const std::string file = directory + "/profile.json";
+  RunConfig config = probe_config({64, 128, 2, 32, 2, 256, 5}, "fp32");
+  config.device = "cpu";
+  config.model.num_hidden_layers = 6;
+  write_file_atomic(directory + "/run.toml", print(config));
+  const auto bench = [&] {
+    return testing::run({"bench", "--run", directory + "/run.toml", "--threads", "2", "--out", file});
+  };
+  ASSERT_EQ(bench().code, 0);  // no profile yet
+  Profile profile = read_profile(file);
+  const size_t count = profile.samples.size();
+  const OpSample other = {"add f32 f32 > f32", {1, 2, 3}, 1, 1, 5};
+  profile.samples[0].seconds = 1000;
+  profile.take({other});
+  write_profile(profile, file);
+  const testing::Outcome outcome = bench();
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  OpCosts costs(read_profile(file));
+  EXPECT_EQ(costs.profile().samples.size(), count + 1);
+  EXPECT_EQ(costs.seconds({other.signature, other.extents, {.flops = 1, .bytes = 1}}), 5);
+  for (const OpSample& sample : costs.profile().samples) EXPECT_LT(sample.seconds, 100) << sample.signature;
+
+  // Every op of the whole run has its own sample.
+  const Program program = training_program(all_ops(), config, kThreads);
+  std::set<std::pair<std::string, std::vector<int64_t>>> known;
+  for (const OpSample& sample : costs.profile().samples) known.insert({sample.signature, sample.extents});
+  for (const Section& section : program.sections) {
+    for (const Op& op : section.ops) {
+      const OpCase c = case_of(all_ops(), program, op);
+      EXPECT_TRUE(known.contains({c.signature, c.extents})) << c.signature << " in " << section.name;
+    }
+  }
+}
+
+TEST(BenchCommand, ARunIsNotMeasuredIntoAnothersProfile) {
+  const std::string directory = testing::fresh_directory("bench_other");
+  Profile other = prior_profile(CpuFacts(), 2);
+  write_profile(other, directory + "/cpu.json");
+  other.device = DeviceKind::cuda;
+  write_profile(other, directory + "/gpu.json");
+  RunConfig config = probe_config({64, 128, 2, 32, 2, 256, 1}, "fp32");
+  config.device = "cpu";
+  write_file_atomic(directory + "/run.toml", print(config));
+  for (const auto& [file, why] : {std::pair("/cpu.json", "name another file"), std::pair("/gpu.json", "device cuda")}) {
+    const testing::Outcome outcome =
+        testing::run({"bench", "--run", directory + "/run.toml", "--threads", "2", "--out", directory + file});
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_THAT(outcome.err, HasSubstr(why));
+  }
+}
+
 TEST(BenchCommand, TimesOneOp) {
-  const testing::Outcome outcome =
-      testing::run({"bench", "--op", "swiglu", "model.hidden_size=64", "model.vocab_size=256", "seq_len=32"});
+  const testing::Outcome outcome = testing::run(
+      {"bench", "--op", "swiglu", "device=cpu", "model.hidden_size=64", "model.vocab_size=256", "seq_len=32"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("swiglu f32 > f32  [128 1376 128 688]"));
 }
@@ -81,7 +140,9 @@ TEST(BenchCommand, RefusesInOneSentence) {
   };
   EXPECT_THAT(refused({"bench", "--op", "linaer"}), HasSubstr("there is no op 'linaer', did you mean linear?"));
   EXPECT_THAT(refused({"bench", "--op", "all_gather"}), HasSubstr("calls no all_gather"));
-  EXPECT_THAT(refused({"bench", "seq_len=32"}), HasSubstr("name the op with --op NAME"));
+  EXPECT_THAT(refused({"bench", "seq_len=32"}), HasSubstr("name the op with --op NAME or the run with --run"));
+  EXPECT_THAT(refused({"bench", "--run", "none.toml", "--quick"}), HasSubstr("excludes"));
+  EXPECT_THAT(refused({"bench", "--run", "none.toml"}), HasSubstr("none.toml"));
   EXPECT_THAT(refused({"bench", "--op", "linear", "--quick"}), HasSubstr("excludes"));
 }
 

@@ -1,18 +1,20 @@
-// Measures a machine: its ceilings, and the ops of the ladder's programs (plan/probe.h).
+// Measures a machine: its ceilings, and the ops of programs: the ladder's (plan/probe.h), or those of a run.
 #pragma once
 
 #include <functional>
 #include <string>
 
 #include "machine/virtual/profile.h"
+#include "plan/op_times.h"
 #include "plan/probe.h"
 #include "program/op_table.h"
+#include "train/step_program.h"
 
 namespace centavo {
 
 struct Calibration {
   Ladder ladder = Ladder::full;
-  int threads = 1;
+  Worker worker = 1;           // alone, on the device that is measured
   std::string disk_directory;  // whose disk is measured
   int64_t memory_bytes = 0;    // probes that need more are passed over, and told to `progress`
   // Told before each part what it is, and which of how many.
@@ -20,7 +22,18 @@ struct Calibration {
                                                                                           const std::string&) {};
 };
 
-// Who measured (`commit`, `date`, `machine`, `features`) is left to the caller.
+// The device, its ceilings and the disk's, no samples. When and by which commit is left to the caller, here and below.
+Profile measure_ceilings(const OpTable& ops, const Calibration& calibration);
+
+// The same with the samples of the ladder.
 Profile calibrate(const OpTable& ops, const Calibration& calibration);
+
+// How long the ops of one run are timed: about ten seconds, a fifth of it to warm up.
+inline constexpr TimingEffort kRunEffort = {.least_steps = 3, .most_steps = 500, .seconds = 8, .warm_up_seconds = 3};
+
+// Times the ops of a run's step (plan/run_probe.h) and puts them into the profile, which must be of the worker's
+// device. Errors are those of probe_of_run.
+void calibrate_run(const OpTable& ops, const RunConfig& config, const Calibration& calibration,
+                   const TimingEffort& effort, Profile& profile);
 
 }  // namespace centavo

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/errors.h"
+#include "ops/cuda/kernels.h"
 #include "plan/probe.h"
 #include "tests/support/models.h"
 #include "train/step_program.h"
@@ -29,11 +30,19 @@ TEST(OpTimes, WithFewCleanCallsAllSpeak) {
   EXPECT_EQ(times.samples()[0].seconds, 5.0);
 }
 
+// On a GPU the slowest and the fastest quarter go.
+TEST(OpTimes, TheMiddleMeanSpeaksForAGpu) {
+  OpTimes times(typical_on(DeviceKind::cuda));
+  for (const double seconds : {9.0, 1.0, 3.0, 2.0}) times.add(kAdd, seconds, Timing::clean);
+  EXPECT_EQ(times.samples()[0].seconds, 2.5);
+}
+
 // Every op of the program gets a sample, under the case that a reader of the program asks for.
 TEST(OpTimes, EveryOpOfAStepIsTimed) {
   const RunConfig config = probe_config({32, 64, 2, 16, 2, 64, 2}, "bf16");
   OpTimes times;
-  time_ops(testing::test_ops(), config, 2, int64_t{1} << 30, {.least_steps = 1, .most_steps = 2, .seconds = 0}, times);
+  time_ops(testing::test_ops(), training_program(testing::test_ops(), config, 2), config, 2,
+           {.least_steps = 1, .most_steps = 2, .seconds = 0}, times);
   Profile profile;
   profile.copy_bytes_per_second = 1e10;
   profile.product_flops["f32"] = 1e11;
@@ -47,8 +56,7 @@ TEST(OpTimes, EveryOpOfAStepIsTimed) {
 }
 
 TEST(OpTimes, TooLargeAModelIsRefused) {
-  OpTimes times;
-  EXPECT_THROW(time_ops(testing::test_ops(), probe_config({32, 64, 2, 16, 2, 64, 1}, "fp32"), 2, 1000, {}, times),
+  EXPECT_THROW(probe_program(testing::test_ops(), probe_config({32, 64, 2, 16, 2, 64, 1}, "fp32"), 2, 1000),
                OutOfMemory);
 }
 
@@ -57,6 +65,19 @@ TEST(Ladder, HoldsNoneOfTheScoredModels) {
   for (const RunConfig& config : ladder(Ladder::full)) {
     const int64_t width = config.model.hidden_size;
     EXPECT_TRUE(width != 128 && width != 384 && width != 512 && width != 768) << name_of_probe(config);
+  }
+}
+
+// The plan for the default GPU stands for all: sizes of workspaces hardly differ.
+TEST(Ladder, OfAGpuFitsEightyGigabytes) {
+  if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
+  Worker worker(1);
+  worker.device = DeviceKind::cuda;
+  constexpr int64_t kCard = 80'000'000'000;
+  for (const Ladder which : {Ladder::full, Ladder::quick}) {
+    for (const RunConfig& config : ladder(which, DeviceKind::cuda)) {
+      EXPECT_NO_THROW(probe_program(testing::test_ops(), config, worker, kCard / 20 * 19)) << name_of_probe(config);
+    }
   }
 }
 

@@ -29,9 +29,15 @@ std::string rate_text(double per_second, const char* unit) {
 }
 
 std::string ceilings(const Profile& p) {
-  std::string text = fmt::format("{:<14}{}, {} threads\n", "machine", p.machine, p.threads);
+  const bool gpu = p.device == DeviceKind::cuda;
+  std::string text =
+      fmt::format("{:<14}{}{}\n", "machine", p.machine, gpu ? "" : fmt::format(", {} threads", p.threads));
   text += fmt::format("{:<14}{}\n", "features", p.features);
   text += fmt::format("{:<14}{}\n", "copy", rate_text(p.copy_bytes_per_second, "B/s read and written"));
+  if (gpu) {
+    text += fmt::format("{:<14}{}\n", "to the GPU", rate_text(p.to_device_bytes_per_second, "B/s"));
+    text += fmt::format("{:<14}{}\n", "to the host", rate_text(p.to_host_bytes_per_second, "B/s"));
+  }
   for (const auto& [dtype, rate] : p.product_flops) {
     text += fmt::format("{:<14}{}\n", "product " + dtype, rate_text(rate, "FLOP/s"));
   }

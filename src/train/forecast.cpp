@@ -34,7 +34,7 @@ int64_t checkpoint_bytes(const Program& program) {
 // One batch of the validation.
 double batch_seconds(const OpTable& ops, const RunConfig& c, const Worker& worker, const CostSource& costs) {
   const Program program = validation_program(ops, c, worker);
-  return end_of(walk(program, LaneModel::one_lane, costs.seconds));
+  return end_of(walk(program, costs.lanes(), costs.seconds));
 }
 
 // Those on the way and the one at the end, of which the split's size alone says how long it is.
@@ -78,8 +78,8 @@ Forecast forecast(const OpTable& ops, const RunConfig& c, const Worker& worker, 
                   const CostSource& costs, int64_t steps_done) {
   Forecast f;
   f.program = training;
-  f.spans = walk(f.program, LaneModel::one_lane, costs.seconds);
-  const std::vector<Span> floors = walk(f.program, LaneModel::one_lane, costs.floor_seconds);
+  f.spans = walk(f.program, costs.lanes(), costs.seconds);
+  const std::vector<Span> floors = walk(f.program, costs.lanes(), costs.floor_seconds);
   f.step_seconds = end_of(f.spans);
   f.floor_seconds = end_of(floors);
   f.kinds = kinds_of(f.spans, floors);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -96,6 +97,22 @@ TEST(ForecastText, NamesItsSource) {
   EXPECT_THAT(text(), HasSubstr("`centavo bench` measures it"));
 }
 
+// On a GPU lanes run side by side, and threads say nothing.
+TEST(Forecast, OfAGpuItsLanesOverlap) {
+  const RunConfig config = run_of({"grad_accum_steps=4", "shard=zero3"});
+  const Worker worker(1, Mesh{1, 4}, 1);
+  const Program training = training_program(test_ops(), config, worker);
+  CostSource costs = costs_by_bytes();
+  const double alone = forecast(test_ops(), config, worker, training, costs).step_seconds;
+  costs.device = DeviceKind::cuda;
+  const Forecast f = forecast(test_ops(), config, worker, training, costs);
+  EXPECT_LT(f.step_seconds, alone);
+  EXPECT_GE(f.step_seconds, *std::ranges::max_element(f.busy));
+  EXPECT_THAT(forecast_lines(f, costs)[0], ::testing::EndsWith("from the profile of Test Machine"));
+  costs.kind = CostSource::Kind::prior;
+  EXPECT_THAT(forecast_lines(f, costs)[0], HasSubstr("from what is known of Test Machine"));
+}
+
 TEST(ForecastText, JsonHoldsTheNumbers) {
   const RunConfig config = run_of({"price_per_hour=1"});
   const Program training = training_program(test_ops(), config, 2);
@@ -105,6 +122,7 @@ TEST(ForecastText, JsonHoldsTheNumbers) {
   EXPECT_EQ(json["format"], 1);
   EXPECT_EQ(json["memory"]["device_bytes"], training.arena_bytes.at(Home::device));
   EXPECT_EQ(json["costs"]["source"], "profile");
+  EXPECT_EQ(json["costs"]["device"], "cpu");
   EXPECT_EQ(json["costs"]["factor"], nullptr);
   EXPECT_EQ(json["predicted"]["step_seconds"], f.step_seconds);
   EXPECT_EQ(json["predicted"]["kinds"].size(), f.kinds.size());

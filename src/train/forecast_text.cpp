@@ -29,7 +29,7 @@ std::string counted(int64_t count, const char* what) {
 // What is less than sure of measured costs, after the sentence that names them.
 std::string doubts(const Forecast& f, const CostSource& costs) {
   std::string text;
-  if (costs.threads != f.threads) {
+  if (costs.device == DeviceKind::cpu && costs.threads != f.threads) {
     text += fmt::format("; this run computes with {}, measure again with `centavo bench --threads {}`",
                         counted(f.threads, "thread"), f.threads);
   }
@@ -40,16 +40,16 @@ std::string doubts(const Forecast& f, const CostSource& costs) {
 }
 
 std::string source_line(const Forecast& f, const CostSource& costs) {
+  const bool gpu = costs.device == DeviceKind::cuda;
   if (costs.kind == CostSource::Kind::measured) {
-    return fmt::format("costs      from the profile of {}, {}{}", costs.machine, counted(costs.threads, "thread"),
-                       doubts(f, costs));
+    const std::string threads = gpu ? "" : ", " + counted(costs.threads, "thread");
+    return fmt::format("costs      from the profile of {}{}{}", costs.machine, threads, doubts(f, costs));
   }
   return fmt::format(
-      "costs      PRIOR, not measured: from cores, clock and instructions of {}, right within a factor of {:.0f} (a "
-      "step "
-      "takes {} to {}); `centavo bench` measures it",
-      costs.machine, kPriorFactor, milliseconds(f.step_seconds / kPriorFactor),
-      milliseconds(f.step_seconds * kPriorFactor));
+      "costs      PRIOR, not measured: from {} {}, right within a factor of {:.0f} (a step takes {} to {}); `centavo "
+      "bench` measures it",
+      gpu ? "what is known of" : "cores, clock and instructions of", costs.machine, kPriorFactor,
+      milliseconds(f.step_seconds / kPriorFactor), milliseconds(f.step_seconds * kPriorFactor));
 }
 
 // Small kinds together, under the name of how many there are.
@@ -115,7 +115,10 @@ ordered_json memory_json(const Program& training) {
 
 ordered_json costs_json(const CostSource& costs) {
   const bool prior = costs.kind == CostSource::Kind::prior;
-  ordered_json json = {{"source", prior ? "prior" : "profile"}, {"machine", costs.machine}, {"threads", costs.threads}};
+  ordered_json json = {{"source", prior ? "prior" : "profile"},
+                       {"device", name_of(costs.device)},
+                       {"machine", costs.machine},
+                       {"threads", costs.threads}};
   json["factor"] = prior ? ordered_json(kPriorFactor) : ordered_json(nullptr);
   json["unmeasured"] = costs.unknown();
   return json;

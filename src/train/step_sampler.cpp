@@ -2,21 +2,11 @@
 
 #include <algorithm>
 
-#include "train/progress.h"
-
 namespace centavo {
 namespace {
 
 constexpr int64_t kWarmUpSteps = 2;
 constexpr int64_t kSamples = 3;
-
-size_t ops_in_step(const Program& program) {
-  size_t ops = 0;
-  for (const Call& call : program.step) {
-    ops += program.find_section(call.section)->ops.size() * static_cast<size_t>(call.times);
-  }
-  return ops;
-}
 
 }  // namespace
 
@@ -27,22 +17,10 @@ bool StepSampler::compares(int64_t step) const {
   return compare_ && step > kWarmUpSteps && step <= kWarmUpSteps + kSamples;
 }
 
-OpObserver StepSampler::observer(const Program& program) {
-  running_.clear();
-  const int64_t step = ended_ + 1;
-  if (!compares(step) && !traces(step)) return {};
-  running_.reserve(ops_in_step(program));  // nothing is allocated inside the step
-  origin_ = steady_seconds();
-  return [this](int64_t call, const Section& section, const Op& op) {
-    const double start = running_.empty() ? 0 : running_.back().end;
-    running_.push_back({call, &section, &op, start, steady_seconds() - origin_});
-  };
-}
-
 void StepSampler::step_ended(double seconds) {
   ++ended_;
   if (compares(ended_)) {
-    samples_.push_back(running_);
+    samples_.push_back(sampled_);
     sampled_seconds_ += seconds;
   } else if (ended_ > kWarmUpSteps && !traces(ended_)) {
     plain_seconds_ += seconds;
@@ -50,7 +28,7 @@ void StepSampler::step_ended(double seconds) {
   }
 }
 
-const std::vector<Span>* StepSampler::to_trace() const { return ended_ > 0 && traces(ended_) ? &running_ : nullptr; }
+const std::vector<Span>* StepSampler::to_trace() const { return ended_ > 0 && traces(ended_) ? &sampled_ : nullptr; }
 
 const std::vector<Span>* StepSampler::typical() const {
   if (samples_.empty()) return nullptr;

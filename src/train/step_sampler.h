@@ -1,14 +1,13 @@
-// Times a few steps of a run op by op, and none of the others.
+// Which steps of a run are timed op by op, and what their times were.
 //
 // Sampled are three steps after two that warm caches and libraries up, and the one that a timeline is wanted of. A
-// sampled step runs as every other does but for one look at the clock after each op; it computes the same bits.
+// sampled step is a Machine::timed_step; it computes the same bits.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <vector>
 
-#include "machine/machine.h"
 #include "machine/virtual/virtual_machine.h"
 
 namespace centavo {
@@ -23,8 +22,10 @@ class StepSampler {
   };
   StepSampler(const Wish& wish, int64_t steps);
 
-  // For Machine::step of the next step; empty when that is not sampled. Its time starts now.
-  OpObserver observer(const Program& program);
+  // Is the next step to be timed?
+  bool samples_next() const { return compares(ended_ + 1) || traces(ended_ + 1); }
+  // The times of that step, before it is said to have ended.
+  void sampled(std::vector<Span> spans) { sampled_ = std::move(spans); }
   // The next step has ended and took so long from beginning to end.
   void step_ended(double seconds);
 
@@ -43,8 +44,7 @@ class StepSampler {
   bool compare_;
   int64_t trace_step_;  // 0: none
   int64_t ended_ = 0;
-  std::vector<Span> running_;
-  double origin_ = 0;
+  std::vector<Span> sampled_;  // the last that was
   std::vector<std::vector<Span>> samples_;
   double sampled_seconds_ = 0;
   double plain_seconds_ = 0;

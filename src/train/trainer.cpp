@@ -54,7 +54,7 @@ StepMetrics Trainer::train_step() {
   const auto lr = static_cast<float>(learning_rate_at(schedule, steps_done_));
   const int64_t slot = steps_done_ % kStepSlots;
   machine_->write("lr", std::as_bytes(std::span<const float>(&lr, 1)), slot);
-  machine_->step(observer());
+  step_machine();
 
   float metrics[4];
   machine_->read("metrics", std::as_writable_bytes(std::span(metrics)), slot);

@@ -133,7 +133,7 @@ class Trainer {
   bool is_last() const { return steps_done_ == config_.max_steps; }
   bool validates() const { return evaluator_ != nullptr && feed_->validation_windows() > 0; }
   StepSampler::Wish sampling() const;
-  OpObserver observer();
+  OpObserver look_at_each_op();
   [[noreturn]] void stop_at_op(const NonFinite& where) const;
   void watch_gpu();
   void log_gpu();
@@ -141,6 +141,7 @@ class Trainer {
   void announce();
   void announce_forecast();
   void compare_forecast();
+  void step_machine();
   void trace_if_due();
   void open_log();
   int64_t validation_windows_due() const;

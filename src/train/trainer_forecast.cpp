@@ -27,16 +27,18 @@ StepSampler::Wish Trainer::sampling() const {
 
 void Trainer::announce_forecast() {
   if (!leads()) return;
-  if (worker_.device == DeviceKind::cuda) {
-    progress_.line("predicted  nothing, the times of a GPU are not known");
-    return;
-  }
   if (options_.costs == nullptr) {
     if (!options_.why_unpredicted.empty()) progress_.line("predicted  " + options_.why_unpredicted);
     return;
   }
   forecast_ = forecast(ops_, config_, worker_, program_, *options_.costs, steps_done_);
   for (const std::string& line : forecast_lines(*forecast_, *options_.costs)) progress_.line(line);
+}
+
+void Trainer::step_machine() {
+  if (options_.debug) return machine_->step(look_at_each_op());
+  if (!sampler_ || !sampler_->samples_next()) return machine_->step();
+  sampler_->sampled(machine_->timed_step());
 }
 
 void Trainer::compare_forecast() {

@@ -12,11 +12,8 @@ constexpr double kLogSeconds = 10;  // between two lines in the log
 }  // namespace
 
 // Others may watch an op as well: the sampler, which times it.
-OpObserver Trainer::observer() {
-  OpObserver sampler = sampler_ ? sampler_->observer(machine_->program()) : OpObserver();
-  if (!options_.debug) return sampler;
-  return [this, sampler = std::move(sampler)](int64_t call, const Section& section, const Op& op) {
-    if (sampler) sampler(call, section, op);
+OpObserver Trainer::look_at_each_op() {
+  return [this](int64_t call, const Section& section, const Op& op) {
     const NonFinite where = non_finite_output(*machine_, ops_, call, section, op);
     if (where.found) stop_at_op(where);
   };

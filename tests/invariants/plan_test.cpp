@@ -10,6 +10,7 @@
 
 #include "base/files.h"
 #include "cli/profile_place.h"
+#include "ops/cuda/kernels.h"
 #include "tests/support/models.h"
 #include "tests/support/process.h"
 
@@ -36,7 +37,7 @@ class Plan : public ::testing::Test {
   std::string profile() const { return directory_ + "/cache/centavo/profile.json"; }
   void put_profile() const {
     make_directories(parent_directory(profile()));
-    write_profile(prior_profile({}, 2), profile());
+    write_profile(prior_profile(CpuFacts(), 2), profile());
   }
   Outcome plan(std::vector<std::string> more = {}) const {
     more.insert(more.begin(), {"plan", file_});
@@ -83,6 +84,65 @@ TEST_F(Plan, JsonSumsUp) {
   EXPECT_EQ(report["costs"]["source"], "prior");
   EXPECT_EQ(report["step"]["ranks"], 2);
   EXPECT_DOUBLE_EQ(report["run"]["dollars"], report["run"]["seconds"]);
+}
+
+// A GPU that does everything at once but launches: an op without a sample takes one and a half launches of 2 us.
+// `swiglu` has a sample of 1 ms. No GPU need be here.
+TEST_F(Plan, OfAGpuFromItsProfile) {
+  if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
+  Profile profile;
+  profile.device = DeviceKind::cuda;
+  profile.machine = "NVIDIA Test";
+  profile.architecture = 90;
+  profile.multiprocessors = 132;
+  profile.copy_bytes_per_second = 1e30;
+  profile.product_flops = {{"f32", 1e30}};
+  const std::string file = directory_ + "/gpu.json";
+  write_profile(profile, file);
+  const auto report = [&] {
+    const Outcome outcome = plan({"--json", "--profile", file, "device=cuda"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return json::parse(outcome.out);
+  };
+  const auto calls_of = [](const json& kinds, const std::string& wanted) {
+    int64_t calls = 0;
+    for (const json& kind : kinds) calls += wanted.empty() || kind["kind"] == wanted ? kind["calls"].get<int64_t>() : 0;
+    return calls;
+  };
+  const json unsampled = report();
+  const json& kinds = unsampled["predicted"]["kinds"];
+  const auto calls = static_cast<double>(calls_of(kinds, ""));
+  EXPECT_EQ(unsampled["costs"]["device"], "cuda");
+  EXPECT_EQ(unsampled["costs"]["machine"], "NVIDIA Test");
+  EXPECT_NEAR(unsampled["predicted"]["step_seconds"], 3e-6 * calls, 1e-9);
+
+  const RunConfig config = parse_run_config(file_, {});
+  const int64_t tokens = config.micro_batch * config.seq_len;
+  const int64_t wide = config.model.intermediate_size;
+  profile.take({{"swiglu f32 > f32", {tokens, 2 * wide, tokens, wide}, 1, 1, 1e-3}});
+  write_profile(profile, file);
+  const auto sampled = static_cast<double>(calls_of(kinds, "swiglu"));
+  EXPECT_GT(sampled, 0);
+  EXPECT_NEAR(report()["predicted"]["step_seconds"], 3e-6 * (calls - sampled) + 1e-3 * sampled, 1e-9);
+
+  const std::string trace = directory_ + "/gpu_step.json";
+  EXPECT_EQ(plan({"--profile", file, "--trace", trace, "device=cuda"}).code, 0);
+  EXPECT_GT(events_of(trace).size(), static_cast<size_t>(calls));
+}
+
+TEST_F(Plan, OfAGpuWithoutAProfileIsAPrior) {
+  if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
+  const Outcome outcome = plan({"device=cuda"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("PRIOR, not measured: from what is known of"));
+}
+
+TEST_F(Plan, AProfileMustBeOfTheRunsDevice) {
+  Profile profile = prior_profile(CudaTraits(), "NVIDIA Test");
+  write_profile(profile, directory_ + "/gpu.json");
+  const Outcome outcome = plan({"--profile", directory_ + "/gpu.json", "device=cpu"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("is the profile of NVIDIA Test (device cuda) and the run computes on cpu"));
 }
 
 TEST_F(Plan, TraceIsThePredictedStep) {
@@ -147,8 +207,9 @@ TEST_F(Plan, ATraceNeedsItsDirectory) {
 
 TEST(ProfilePlace, FollowsTheEnvironment) {
   std::map<std::string, const char*> variables;
-  const auto place = [&] {
-    return profile_place([&](const char* name) { return variables.contains(name) ? variables[name] : nullptr; });
+  const auto place = [&](DeviceKind device = DeviceKind::cpu) {
+    return profile_place([&](const char* name) { return variables.contains(name) ? variables[name] : nullptr; },
+                         device);
   };
   EXPECT_EQ(place(), "");
   variables["HOME"] = "/home/me";
@@ -157,6 +218,7 @@ TEST(ProfilePlace, FollowsTheEnvironment) {
   EXPECT_EQ(place(), "/home/me/.cache/centavo/profile.json");
   variables["XDG_CACHE_HOME"] = "/cache";
   EXPECT_EQ(place(), "/cache/centavo/profile.json");
+  EXPECT_EQ(place(DeviceKind::cuda), "/cache/centavo/profile-cuda.json");
 }
 
 }  // namespace

@@ -220,7 +220,7 @@ void CudaMachine::run(const Prepared& prepared, Track& track) {
 }
 
 // All lanes start together and end together: a call of a section is a barrier.
-void CudaMachine::enqueue(const std::vector<Prepared>& section) {
+void CudaMachine::enqueue(const std::vector<Prepared>& section, const OpMark& mark) {
   CUstream_st* const main = stream(Lane::compute);
   std::array<bool, kLanes> used = {};
   for (const Prepared& prepared : section) used[index_of(prepared.op->lane)] = true;
@@ -229,7 +229,10 @@ void CudaMachine::enqueue(const std::vector<Prepared>& section) {
     if (used[lane] && streams_[lane] != main) cuda_check(cudaStreamWaitEvent(streams_[lane], fork_), "forking");
   }
   Track track{.fresh = std::vector<std::array<bool, kLanes>>(rings_.size())};
-  for (const Prepared& prepared : section) run(prepared, track);
+  for (const Prepared& prepared : section) {
+    run(prepared, track);
+    if (mark) mark(*prepared.op);
+  }
   for (size_t lane = 0; lane < kLanes; ++lane) {
     if (!used[lane] || streams_[lane] == main) continue;
     cuda_check(cudaEventRecord(joins_[lane], streams_[lane]), "recording an event");
@@ -237,14 +240,16 @@ void CudaMachine::enqueue(const std::vector<Prepared>& section) {
   }
 }
 
-void CudaMachine::capture(const std::string& section) {
+CUgraphExec_st* CudaMachine::capture(const std::string& section, const OpMark& mark) {
   CUstream_st* const main = stream(Lane::compute);
   cuda_check(cudaStreamBeginCapture(main, cudaStreamCaptureModeThreadLocal), "capturing a section");
-  enqueue(sections_.at(section));
+  enqueue(sections_.at(section), mark);
   cudaGraph_t graph = nullptr;
   cuda_check(cudaStreamEndCapture(main, &graph), "capturing a section");
-  cuda_check(cudaGraphInstantiate(&graphs_[section], graph, 0), "making a graph of a section");
+  CUgraphExec_st* executable = nullptr;
+  cuda_check(cudaGraphInstantiate(&executable, graph, 0), "making a graph of a section");
   cuda_check(cudaGraphDestroy(graph), "making a graph of a section");
+  return executable;
 }
 
 void CudaMachine::launch_observed(const Call& call, int64_t& index, const OpObserver& observer) {
@@ -272,7 +277,7 @@ void CudaMachine::step(const OpObserver& observer) {
       launch_observed(call, index, observer);
       continue;
     }
-    if (launched_ && !graphs_.contains(call.section)) capture(call.section);
+    if (launched_ && !graphs_.contains(call.section)) graphs_[call.section] = capture(call.section);
     for (int64_t i = 0; i < call.times; ++i) {
       if (launched_) {
         cuda_check(cudaGraphLaunch(graphs_.at(call.section), stream(Lane::compute)), "launching a section");

@@ -5,10 +5,14 @@
 // each section is captured once as a CUDA graph, and a step is a few graph launches. Nothing allocates and nothing
 // synchronises inside a step: `step` returns when all is enqueued, `read` waits for what it reads.
 //
+// `timed_step` runs the same graphs with an event behind each op. The first step has no graphs: it is timed as with an
+// observer.
+//
 // With an observer, or in debug mode, ops are launched one by one and waited for, so that an error names its op.
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -46,6 +50,7 @@ class CudaMachine : public Machine {
 
   const Program& program() const override { return program_; }
   void step(const OpObserver& observer = {}) override;
+  std::vector<Span> timed_step() override;
   void write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot = 0) override;
   void read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot = 0) const override;
   void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) override;
@@ -69,6 +74,7 @@ class CudaMachine : public Machine {
   struct Operand;
   struct Prepared;
   struct Track;
+  using OpMark = std::function<void(const Op& op)>;  // called when the op has been enqueued
 
   std::byte* root_memory(BufferId root) const;
   Operand bind(BufferId id, Lane lane);
@@ -78,8 +84,8 @@ class CudaMachine : public Machine {
   [[noreturn]] void refuse_allocation(Home home, int64_t bytes) const;
   void run(const Prepared& prepared, Track& track);
   void load(size_t ring, Lane lane, Track& track);
-  void enqueue(const std::vector<Prepared>& section);
-  void capture(const std::string& section);
+  void enqueue(const std::vector<Prepared>& section, const OpMark& mark = {});
+  CUgraphExec_st* capture(const std::string& section, const OpMark& mark = {});
   void launch_observed(const Call& call, int64_t& index, const OpObserver& observer);
   CUstream_st* stream(Lane lane) const { return streams_[static_cast<size_t>(lane)]; }
 

@@ -1,4 +1,5 @@
-// Where the virtual machine's costs come from: a profile that was measured, or a prior made from what the processor is.
+// Where the virtual machine's costs come from: a profile that was measured, or a prior made from what the processor or
+// the GPU is.
 #pragma once
 
 #include <functional>
@@ -13,12 +14,16 @@ namespace centavo {
 
 struct CostSource {
   enum class Kind : uint8_t { measured, prior } kind = Kind::prior;
+  DeviceKind device = DeviceKind::cpu;
   std::string machine;  // what the costs are of
   int threads = 1;
   OpSeconds seconds;
   OpSeconds floor_seconds;                            // that no implementation can beat on that machine
   double disk_write_bytes_per_second = 0;             // 0: not known
   std::function<std::vector<std::string>()> unknown;  // signatures that were asked for and had no sample
+
+  // A GPU's lanes run side by side.
+  LaneModel lanes() const { return device == DeviceKind::cuda ? LaneModel::parallel : LaneModel::one_lane; }
 };
 
 // With a prior the true time lies within this factor to either side of the predicted one, usually.
@@ -33,5 +38,9 @@ CostSource cost_source(const OpTable& ops, OpCosts& costs, CostSource::Kind kind
 //   copy rate    = 8 GB/s a thread, at most 40 GB/s
 // A clock that the system does not tell counts as 2.5 GHz.
 Profile prior_profile(const CpuFacts& cpu, int threads);
+
+// Ceilings of the GPU `name`, empty where it is not known, from a table of what GPUs of its name or architecture reach
+// (cost_source.cpp); no samples.
+Profile prior_profile(const CudaTraits& gpu, const std::string& name);
 
 }  // namespace centavo

@@ -9,6 +9,7 @@ constexpr std::string_view kPlace = "begin";
 void append(OpCase& to, const Buffer& buffer) {
   to.signature += " ";
   to.signature += name_of(buffer.dtype);
+  if (buffer.home == Home::host) to.signature += kOnHost;
   to.extents.insert(to.extents.end(), buffer.shape.begin(), buffer.shape.end());
 }
 

@@ -38,6 +38,13 @@ TEST(OpCase, NamesDtypesAbsenceAndBindings) {
   EXPECT_THAT(case_at(program, 2).extents, ElementsAre(6, 12, 7, 6, 4, 1, 6, 1, 1, 3, 0, 0));
 }
 
+TEST(OpCase, SaysWhatWaitsOnTheHost) {
+  const Program program = parse(
+      "centavo 1\nbuffer x f32[4] parameter persistent\nbuffer y f32[4] activation host\nsection only\n"
+      "  %1 y = copy(x)\nstep only\n");
+  EXPECT_EQ(case_at(program, 0).signature, "copy f32 > f32@host");
+}
+
 // Three tokens see 1 + 2 + 3 keys, twice.
 TEST(OpCase, AttentionFollowsTheLengthOfDocuments) { EXPECT_EQ(case_at(parse(kText), 2).cost.flops, 4.0 * 12 * 4); }
 

@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
 // Of a product whose operands are of the type that the signature names first; the best there is when none is known.
 double product_rate(const Profile& profile, const std::string& signature) {
@@ -29,6 +29,14 @@ double product_rate(const Profile& profile, const std::string& signature) {
 
 double at_rate(double work, double rate) { return work > 0 && rate > 0 ? work / rate : 0; }
 
+// Of a copy over the link between host and device: each byte is read on one side and written on the other.
+double link_seconds(const Profile& profile, const OpCase& op) {
+  const size_t host = op.signature.find(kOnHost);
+  if (host == std::string::npos) return 0;
+  const bool leaves = host > op.signature.find('>');
+  return at_rate(op.cost.bytes / 2, leaves ? profile.to_host_bytes_per_second : profile.to_device_bytes_per_second);
+}
+
 ordered_json to_json(const OpSample& sample) {
   return {{"op", sample.signature},
           {"extents", sample.extents},
@@ -39,12 +47,17 @@ ordered_json to_json(const OpSample& sample) {
 
 ordered_json head_of(const Profile& p) {
   return {{"format", kFormat},
+          {"device", name_of(p.device)},
           {"machine", p.machine},
           {"features", p.features},
+          {"architecture", p.architecture},
+          {"multiprocessors", p.multiprocessors},
           {"threads", p.threads},
           {"commit", p.commit},
           {"date", p.date},
           {"copy_bytes_per_second", p.copy_bytes_per_second},
+          {"to_device_bytes_per_second", p.to_device_bytes_per_second},
+          {"to_host_bytes_per_second", p.to_host_bytes_per_second},
           {"product_flops_per_second", p.product_flops},
           {"disk_read_bytes_per_second", p.disk_read_bytes_per_second},
           {"disk_write_bytes_per_second", p.disk_write_bytes_per_second},
@@ -88,6 +101,15 @@ class Fields {
     const double value = at(key).is_number() ? at(key).get<double>() : -1;
     if (!(value >= 0) || !std::isfinite(value)) refuse(fmt::format("has a {} that is no number from 0 on", key));
     return value;
+  }
+
+  int count(const char* key) const { return static_cast<int>(std::min(number(key), 1e6)); }
+
+  DeviceKind device(const char* key) const {
+    for (const DeviceKind kind : {DeviceKind::cpu, DeviceKind::cuda}) {
+      if (text(key) == name_of(kind)) return kind;
+    }
+    refuse(fmt::format("has a {} that is neither cpu nor cuda", key));
   }
 
   double positive(const char* key) const {
@@ -140,8 +162,17 @@ ordered_json parse(const std::string& path) {
 }  // namespace
 
 double Profile::floor_seconds(const OpCase& op) const {
-  return std::max(at_rate(op.cost.flops, product_rate(*this, op.signature)),
-                  at_rate(op.cost.bytes, copy_bytes_per_second));
+  return std::max({at_rate(op.cost.flops, product_rate(*this, op.signature)),
+                   at_rate(op.cost.bytes, copy_bytes_per_second), link_seconds(*this, op)});
+}
+
+void Profile::take(const std::vector<OpSample>& newer) {
+  std::map<std::pair<std::string, std::vector<int64_t>>, OpSample> all;
+  for (const std::vector<OpSample>& list : {samples, newer}) {
+    for (const OpSample& sample : list) all[{sample.signature, sample.extents}] = sample;
+  }
+  samples.clear();
+  for (auto& [key, sample] : all) samples.push_back(std::move(sample));
 }
 
 Profile read_profile(const std::filesystem::path& file) {
@@ -149,12 +180,17 @@ Profile read_profile(const std::filesystem::path& file) {
   const ordered_json json = parse(path);
   const Fields fields(json, path);
   if (fields.number("format") != kFormat) fields.refuse("is a profile of another version");
-  Profile profile{.machine = fields.text("machine"),
+  Profile profile{.device = fields.device("device"),
+                  .machine = fields.text("machine"),
                   .features = fields.text("features"),
+                  .architecture = fields.count("architecture"),
+                  .multiprocessors = fields.count("multiprocessors"),
                   .threads = static_cast<int>(std::min(fields.positive("threads"), 1e6)),
                   .commit = fields.text("commit"),
                   .date = fields.text("date"),
                   .copy_bytes_per_second = fields.positive("copy_bytes_per_second"),
+                  .to_device_bytes_per_second = fields.number("to_device_bytes_per_second"),
+                  .to_host_bytes_per_second = fields.number("to_host_bytes_per_second"),
                   .product_flops = rates_from(fields.at("product_flops_per_second"), path),
                   .disk_read_bytes_per_second = fields.number("disk_read_bytes_per_second"),
                   .disk_write_bytes_per_second = fields.number("disk_write_bytes_per_second"),

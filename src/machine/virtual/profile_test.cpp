@@ -12,12 +12,17 @@ namespace {
 using ::testing::HasSubstr;
 
 Profile small_profile() {
-  return {.machine = "a \"processor\"",
+  return {.device = DeviceKind::cuda,
+          .machine = "a \"processor\"",
           .features = "avx2 fma",
+          .architecture = 90,
+          .multiprocessors = 132,
           .threads = 2,
           .commit = "abc",
           .date = "2026-01-31T12:05:09Z",
           .copy_bytes_per_second = 1e10,
+          .to_device_bytes_per_second = 5e9,
+          .to_host_bytes_per_second = 4e9,
           .product_flops = {{"f32", 2e11}, {"bf16", 5e11}},
           .disk_read_bytes_per_second = 0,
           .disk_write_bytes_per_second = 1.5e9,
@@ -54,12 +59,38 @@ TEST(Profile, FloorIsTheSlowerOfProductsAndBytes) {
   EXPECT_DOUBLE_EQ(p.floor_seconds({"linear f32 f32 - > f32", {}, {.flops = 1, .bytes = 1e11}}), 10.0);
 }
 
+// A gigabyte crosses: half of what is read and written.
+TEST(Profile, ACopyToTheHostIsBoundByTheLink) {
+  const Profile p = small_profile();
+  EXPECT_DOUBLE_EQ(p.floor_seconds({"copy f32 > f32", {}, {.bytes = 2e9}}), 0.2);
+  EXPECT_DOUBLE_EQ(p.floor_seconds({"copy f32 > f32@host", {}, {.bytes = 2e9}}), 0.25);
+  EXPECT_DOUBLE_EQ(p.floor_seconds({"copy f32@host > f32", {}, {.bytes = 2e9}}), 0.2);
+}
+
+TEST(Profile, TakesNewerSamplesForOlder) {
+  Profile p = small_profile();
+  OpSample newer = p.samples[1];
+  newer.seconds = 7;
+  OpSample other = newer;
+  other.signature = "linear f32 f32 - > f32+";
+  p.take({newer, other});
+  ASSERT_EQ(p.samples.size(), 3U);
+  OpCosts costs(p);
+  EXPECT_EQ(costs.seconds({newer.signature, newer.extents, {.flops = newer.flops, .bytes = newer.bytes}}), 7);
+  EXPECT_EQ(costs.seconds({other.signature, newer.extents, {.flops = newer.flops, .bytes = newer.bytes}}), 7);
+}
+
 TEST(Profile, WrittenAndReadIsTheSame) {
   const std::string path = testing::fresh_directory("profile") + "/profile.json";
   const Profile p = small_profile();
   write_profile(p, path);
   const Profile q = read_profile(path);
   EXPECT_EQ(q.machine, p.machine);
+  EXPECT_EQ(q.device, p.device);
+  EXPECT_EQ(q.architecture, p.architecture);
+  EXPECT_EQ(q.multiprocessors, p.multiprocessors);
+  EXPECT_EQ(q.to_device_bytes_per_second, p.to_device_bytes_per_second);
+  EXPECT_EQ(q.to_host_bytes_per_second, p.to_host_bytes_per_second);
   EXPECT_EQ(q.date, p.date);
   EXPECT_EQ(q.threads, p.threads);
   EXPECT_EQ(q.product_flops, p.product_flops);
@@ -81,8 +112,9 @@ TEST(Profile, BadFilesAreRefusedInOneSentence) {
   EXPECT_THAT(why_refused("{"), HasSubstr("is not JSON"));
   EXPECT_THAT(why_refused("[]"), HasSubstr("is no object; measure this machine again with centavo bench"));
   EXPECT_THAT(why_refused("{}"), HasSubstr("has no format"));
-  EXPECT_THAT(why_refused(replaced(good, "\"format\": 1", "\"format\": 2")), HasSubstr("of another version"));
+  EXPECT_THAT(why_refused(replaced(good, "\"format\": 2", "\"format\": 1")), HasSubstr("of another version"));
   EXPECT_THAT(why_refused(replaced(good, "\"machine\": ", "\"machina\": ")), HasSubstr("has no machine"));
+  EXPECT_THAT(why_refused(replaced(good, "\"cuda\"", "\"tpu\"")), HasSubstr("a device that is neither cpu nor cuda"));
   EXPECT_THAT(why_refused(replaced(good, "\"threads\": 2", "\"threads\": \"2\"")),
               HasSubstr("has a threads that is no"));
   EXPECT_THAT(why_refused(replaced(good, "1e-06", "0")), HasSubstr("sample 0 of"));

@@ -39,6 +39,13 @@ struct Span {
 // section.
 std::vector<Span> walk(const Program& program, LaneModel model, const OpSeconds& seconds);
 
+// The spans of a step that was run, from when each op ended, in the order of the step: an op began when its lane was
+// free and the ops that it waits for had ended.
+std::vector<Span> spans_from_ends(const Program& program, LaneModel model, const std::vector<double>& ends);
+
+// How many spans a step has.
+size_t ops_in_step(const Program& program);
+
 // When the last of the spans ends; 0 for none.
 double end_of(const std::vector<Span>& spans);
 

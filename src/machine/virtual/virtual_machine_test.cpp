@@ -100,6 +100,19 @@ TEST(VirtualMachineDeathTest, AnEdgeMustPointBack) {
   EXPECT_DEATH(walk(program, LaneModel::parallel, seconds_by_id), "waits for %9");
 }
 
+// %4 ended at 7: it waited for %3, which ended at 3. A call begins when the one before has ended.
+TEST(VirtualMachine, SpansOfAStepThatWasRun) {
+  const Program program = program_by_hand(kTwoLanes);
+  EXPECT_EQ(times_of(spans_from_ends(program, LaneModel::parallel, {1, 3, 7, 12})),
+            (Times{{0, 1}, {0, 3}, {3, 7}, {7, 12}}));
+  EXPECT_EQ(times_of(spans_from_ends(program, LaneModel::one_lane, {1, 4, 8, 13})),
+            (Times{{0, 1}, {1, 4}, {4, 8}, {8, 13}}));
+  const Program twice = program_by_hand("section micro\n  %1 b = copy(a)\nstep micro*2\n");
+  const std::vector<Span> spans = spans_from_ends(twice, LaneModel::parallel, {2, 5});
+  EXPECT_EQ(times_of(spans), (Times{{0, 2}, {2, 5}}));
+  EXPECT_EQ(spans[1].call, 1);
+}
+
 // Twelve layers in eight micro-batches.
 TEST(VirtualMachine, ALargeStepTakesNoTime) {
   std::string text = "section micro\n  %1 b = copy(a)\n";

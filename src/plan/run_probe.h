@@ -1,0 +1,24 @@
+// What stands for a run when its ops are timed: the same step of fewer layers and micro-batches.
+#pragma once
+
+#include <cstdint>
+
+#include "program/op_table.h"
+#include "program/program.h"
+#include "train/run_config.h"
+#include "train/step_program.h"
+
+namespace centavo {
+
+struct RunProbe {
+  RunConfig config;
+  Program program;
+};
+
+// At most four layers and three micro-batches (first, middle, last; as many as the run has under grad_sum = "tree"),
+// and fewer layers where these do not fit. Every op of the run's step is there in the same shapes: what the run
+// recomputes or offloads, by name or to keep to its budget, the probe does with as large a share of its layers. Throws
+// OutOfMemory when one layer needs more than `memory_bytes`.
+RunProbe probe_of_run(const OpTable& ops, const RunConfig& config, const Worker& worker, int64_t memory_bytes);
+
+}  // namespace centavo
