@@ -18,7 +18,10 @@ std::string quoted(const std::string& word) {
 
 std::string shell_words(const std::vector<std::string>& words) {
   std::string line;
-  for (const std::string& word : words) line += (line.empty() ? "" : " ") + quoted(word);
+  for (const std::string& word : words) {
+    if (!line.empty()) line += ' ';
+    line += quoted(word);
+  }
   return line;
 }
 

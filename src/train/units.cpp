@@ -93,8 +93,8 @@ std::string duration_text(double seconds) {
 }
 
 std::string money_text(double dollars) {
-  if (!(std::abs(dollars) < 1e15)) return "$" + significant(dollars, 3);
-  if (dollars < 1) return "$" + significant(dollars, dollars < 0.1 ? 2 : 3);
+  if (!(std::abs(dollars) < 1e15)) return fmt::format("${}", significant(dollars, 3));
+  if (dollars < 1) return fmt::format("${}", significant(dollars, dollars < 0.1 ? 2 : 3));
   const auto cents = static_cast<int64_t>(std::llround(dollars * 100));
   return fmt::format("${}.{:02}", grouped(cents / 100), cents % 100);
 }
