@@ -134,15 +134,20 @@ TEST(Trainer, AFinishedRunIsLeftAsItIs) {
   EXPECT_EQ(snapshot(config.out), before);
 }
 
-// Each op is looked at, and nothing else is different.
+// Each op is looked at, and no step is compared with its prediction.
 TEST(Trainer, ARunInDebugModeGivesTheSameBits) {
-  const std::vector<std::string> keys = {"max_steps=3", "validation_every=2", "checkpoint_every=3"};
+  const std::vector<std::string> keys = {"max_steps=6", "validation_every=2", "checkpoint_every=3"};
   const RunConfig plain = micro_run(fresh_directory("plain"), keys);
   const RunConfig debug = micro_run(fresh_directory("debug"), keys);
   train(plain, Start::fresh);
   TrainOptions options;
   options.debug = true;
+  const Printed printed;
+  const CostSource costs = costs_by_bytes();
+  options.log = printed.file();
+  options.costs = &costs;
   Trainer(test_ops(), debug, options).run();
+  EXPECT_THAT(printed.text(), AllOf(HasSubstr("\npredicted "), Not(HasSubstr("\nmeasured"))));
   const auto model = [](const RunConfig& c) { return read_file(c.out + "/model/model.safetensors"); };
   EXPECT_EQ(model(debug), model(plain));
 }
