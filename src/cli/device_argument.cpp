@@ -1,5 +1,9 @@
 #include "cli/device_argument.h"
 
+#include <fmt/format.h>
+
+#include <cstdio>
+
 #include "cli/profile_place.h"
 #include "machine/cpu/cpu_machine.h"
 
@@ -18,6 +22,7 @@ Worker worker_on(const DeviceArgument& argument) {
   Worker worker(CpuMachine::thread_count(argument.threads));
   worker.use(argument.device);
   worker.tuning_directory = cache_place();
+  if (!worker.device_note.empty()) fmt::print(stderr, "centavo: computes on {}\n", worker.device_note);
   return worker;
 }
 

@@ -71,9 +71,13 @@ std::vector<std::string> step_words(const Arguments& arguments) {
   return words;
 }
 
-void require_trace_directory(const Arguments& arguments) {
+void require_traceable(const Arguments& arguments) {
+  if (arguments.trace.empty()) return;
+  if (arguments.debug) {
+    user_error("--trace shows a step as it runs and --debug runs it op by op; leave one of them out");
+  }
   const std::string directory = parent_directory(arguments.trace);
-  if (arguments.trace.empty() || std::filesystem::is_directory(directory)) return;
+  if (std::filesystem::is_directory(directory)) return;
   user_error("--trace {}: there is no directory {}; make it or name another file", arguments.trace, directory);
 }
 
@@ -112,7 +116,7 @@ std::string typed(const std::string& command, const Arguments& arguments, int64_
 
 // As the parent of local ranks, or as one rank.
 void run(const std::string& command, const Arguments& arguments, const RunConfig& config, Start start) {
-  require_trace_directory(arguments);
+  require_traceable(arguments);
   if (starts_ranks(arguments.local)) {
     choose_device(config.device, arguments.local.ranks);  // what each rank would refuse
     std::vector<std::string> words = words_of(command, arguments);
@@ -132,7 +136,8 @@ void run(const std::string& command, const Arguments& arguments, const RunConfig
     options.status = &status;
     const OpTable ops = all_ops();
     std::optional<MachineCosts> costs;
-    if (communicator.rank() == 0) predict(ops, choose_device(config.device), costs, options);
+    const DeviceKind device = choose_device(config.device, communicator.ranks()).device;
+    if (communicator.rank() == 0) predict(ops, device, costs, options);
     Trainer trainer(ops, config, options);
     catch_stop_signals();  // until here nothing is lost by ending at once
     status.state(RankState::training);

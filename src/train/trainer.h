@@ -67,7 +67,8 @@ struct TrainOptions {
   std::string why_unpredicted = {};                   // said where `costs` is missing; empty: nothing
   std::string trace = {};                             // where a step's timeline goes; empty: nowhere
   int64_t trace_step = 5;                             // of this start, from 1; see StepSampler
-  // Ops run one by one on a machine in debug mode, and a step ends at the first output that is not finite.
+  // Ops run one by one on a machine in debug mode, and a step ends at the first output that is not finite. No step is
+  // timed or traced then.
   bool debug = false;
   std::string nvml = Nvml::kLibrary;  // the library that a GPU is watched through
 };

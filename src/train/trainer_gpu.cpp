@@ -11,7 +11,6 @@ constexpr double kLogSeconds = 10;  // between two lines in the log
 
 }  // namespace
 
-// Others may watch an op as well: the sampler, which times it.
 OpObserver Trainer::look_at_each_op() {
   return [this](int64_t call, const Section& section, const Op& op) {
     const NonFinite where = non_finite_output(*machine_, ops_, call, section, op);

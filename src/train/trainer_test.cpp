@@ -14,6 +14,7 @@
 #include "base/files.h"
 #include "machine/comm/threads.h"
 #include "tests/support/costs.h"
+#include "tests/support/cuda_check.h"
 #include "tests/support/models.h"
 #include "train/metrics_log.h"
 
@@ -133,21 +134,26 @@ TEST(Trainer, AFinishedRunIsLeftAsItIs) {
   EXPECT_EQ(snapshot(config.out), before);
 }
 
-// Each op is looked at, and nothing else is different.
+// Each op is looked at, and no step is compared with its prediction.
 TEST(Trainer, ARunInDebugModeGivesTheSameBits) {
-  const std::vector<std::string> keys = {"max_steps=3", "validation_every=2", "checkpoint_every=3"};
+  const std::vector<std::string> keys = {"max_steps=6", "validation_every=2", "checkpoint_every=3"};
   const RunConfig plain = micro_run(fresh_directory("plain"), keys);
   const RunConfig debug = micro_run(fresh_directory("debug"), keys);
   train(plain, Start::fresh);
   TrainOptions options;
   options.debug = true;
+  const Printed printed;
+  const CostSource costs = costs_by_bytes();
+  options.log = printed.file();
+  options.costs = &costs;
   Trainer(test_ops(), debug, options).run();
+  EXPECT_THAT(printed.text(), AllOf(HasSubstr("\npredicted "), Not(HasSubstr("\nmeasured"))));
   const auto model = [](const RunConfig& c) { return read_file(c.out + "/model/model.safetensors"); };
   EXPECT_EQ(model(debug), model(plain));
 }
 
-TEST(Trainer, ARunInDebugModeEndsAtTheFirstOpThatIsNotFinite) {
-  const RunConfig config = micro_run(fresh_directory("debug"), {"max_steps=3", "validation_every=0"});
+void expect_the_op_named(const std::string& device) {
+  const RunConfig config = micro_run(fresh_directory("debug"), {"max_steps=3", "validation_every=0", device});
   TrainOptions options;
   options.debug = true;
   Trainer trainer(test_ops(), config, options);
@@ -165,6 +171,33 @@ TEST(Trainer, ARunInDebugModeEndsAtTheFirstOpThatIsNotFinite) {
                 AllOf(HasSubstr("step 0, layer 1: section only: %"), HasSubstr(" = linear(layers.1.swiglu, "),
                       HasSubstr("wrote 72 values that are not finite to layers.1.down, the first at [0]; ")));
   }
+}
+
+TEST(Trainer, ARunInDebugModeEndsAtTheFirstOpThatIsNotFinite) { expect_the_op_named("device=cpu"); }
+
+TEST(TrainerCuda, ARunInDebugModeEndsAtTheFirstOpThatIsNotFinite) {
+  NEEDS_GPU();
+  expect_the_op_named("device=cuda");
+}
+
+// Or, without NVML, that it is not known.
+TEST(TrainerCuda, SaysWhatTheGpuTook) {
+  NEEDS_GPU();
+  const RunConfig config = micro_run(fresh_directory("gpu"), {"max_steps=3", "validation_every=0", "device=cuda"});
+  const Printed printed;
+  TrainOptions options;
+  options.log = printed.file();
+  Trainer(test_ops(), config, options).run();
+  EXPECT_THAT(printed.text(), HasSubstr("\nattention  own kernel: elements f32\n"));
+  EXPECT_THAT(printed.text(), HasSubstr("\ngpu        "));
+
+  const RunConfig unwatched = micro_run(fresh_directory("gpu"), {"max_steps=3", "validation_every=0", "device=cuda"});
+  const Printed without;
+  options.log = without.file();
+  options.nvml = "libcentavo_has_none.so.9";
+  Trainer(test_ops(), unwatched, options).run();
+  EXPECT_THAT(without.text(),
+              HasSubstr("\ngpu        power and clocks are not known: NVML cannot be opened: libcentavo"));
 }
 
 // What `auto` has chosen is on record; a resume may choose anew.

@@ -376,6 +376,10 @@ TEST_F(BadInput, ADriverThatIsTooOld) {
   EXPECT_THAT(automatic.out, HasSubstr("\ndevice     the processor, because the NVIDIA driver supports CUDA 12.4 "));
 }
 
+TEST_F(BadInput, ATraceOfADebugRun) {
+  train_refused({"--debug", "--trace", path("trace.json")}, {"--trace shows a step as it runs and --debug runs it op"});
+}
+
 TEST_F(BadInput, AGpuForSeveralRanks) {
   if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
   const std::string says = "device = \"cuda\" is for one rank so far and the run has 2; use one, or ";

@@ -1,6 +1,7 @@
 #include "ops/cuda/cudnn_library.h"
 
 #include <cuda_runtime_api.h>
+#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include "base/errors.h"
@@ -27,6 +28,15 @@ std::string refusal_of(int64_t version, const Find& find) {
   return fmt::format("{} is for CUDA {} and this program for CUDA {}", name, built_for / 1000, CUDART_VERSION / 1000);
 }
 
+// cuDNN compiles attention's kernels with NVRTC and asks the loader for it by name: once open it is found, wherever it
+// lies. Where there is none cuDNN says so, and is not used.
+void open_nvrtc() {
+  const std::string file = fmt::format("libnvrtc.so.{}", CUDART_VERSION / 1000);
+  for (const std::string& candidate : library_candidates(file, {CENTAVO_CUDA_LIBRARY_DIR})) {
+    if (::dlopen(candidate.c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr) return;
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> cudnn_candidates() {
@@ -47,10 +57,11 @@ bool built_with_cudnn() {
 
 const OpenLibrary& cudnn_library() {
   static const OpenLibrary library = [] {
-    if (built_with_cudnn()) return find_cudnn(cudnn_candidates());
-    OpenLibrary none;
-    none.refusal = "built without cuDNN";
-    return none;
+    OpenLibrary found;
+    found.refusal = "built without cuDNN";
+    if (built_with_cudnn()) found = find_cudnn(cudnn_candidates());
+    if (found.handle != nullptr) open_nvrtc();
+    return found;
   }();
   return library;
 }

@@ -1,0 +1,107 @@
+// The parts of the CUDA machine that stand alone: copies, counts, what NVML tells.
+
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <vector>
+
+#include "base/nvml.h"
+#include "machine/cuda/count_non_finite.h"
+#include "machine/cuda/gpu.h"
+#include "machine/cuda/pinned_staging.h"
+#include "ops/cuda/check.cuh"
+#include "tests/support/cuda_check.h"
+
+namespace centavo::testing {
+namespace {
+
+class DeviceMemory {
+ public:
+  explicit DeviceMemory(size_t bytes) { cuda_check(cudaMalloc(&memory_, bytes), "allocating"); }
+  ~DeviceMemory() { cudaFree(memory_); }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+  std::byte* get() const { return static_cast<std::byte*>(memory_); }
+
+ private:
+  void* memory_ = nullptr;
+};
+
+class Stream {
+ public:
+  Stream() { cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"); }
+  ~Stream() { cudaStreamDestroy(stream_); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  CUstream_st* get() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+std::vector<std::byte> pattern(size_t bytes) {
+  std::vector<std::byte> values(bytes);
+  for (size_t i = 0; i < bytes; ++i) values[i] = static_cast<std::byte>(i * 2654435761U >> 13);
+  return values;
+}
+
+// Sizes around a small copy, a piece, both buffers and more.
+TEST(PinnedStagingCuda, CopiesEveryByte) {
+  NEEDS_GPU();
+  open_gpu(0);
+  constexpr size_t kMiB = size_t{1} << 20;
+  const Stream stream;
+  PinnedStaging staging;
+  for (const size_t bytes : {size_t{1}, kMiB, kMiB + 1, 4 * kMiB, 5 * kMiB + 3, 64 * kMiB, 100 * kMiB + 7}) {
+    const DeviceMemory device(bytes);
+    const std::vector<std::byte> written = pattern(bytes);
+    staging.to_device(device.get(), written, stream.get());
+    std::vector<std::byte> read(bytes);
+    staging.to_host(read, device.get(), stream.get());
+    EXPECT_TRUE(read == written) << bytes;
+  }
+}
+
+template <class T>
+NonFiniteElements counted(const std::vector<T>& values, DType dtype) {
+  const DeviceMemory device(values.size() * sizeof(T));
+  const Stream stream;
+  PinnedStaging staging;
+  staging.to_device(device.get(), std::as_bytes(std::span<const T>(values)), stream.get());
+  return count_non_finite(device.get(), dtype, static_cast<int64_t>(values.size()), stream.get());
+}
+
+TEST(NonFiniteCuda, AreCountedAndTheFirstIsNamed) {
+  NEEDS_GPU();
+  open_gpu(0);
+  std::vector<float> values(1'000'003, std::numeric_limits<float>::max());
+  EXPECT_EQ(counted(values, DType::f32).count, 0);
+  EXPECT_EQ(counted(values, DType::f32).first, -1);
+  values.back() = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(counted(values, DType::f32).first, 1'000'002);
+  values[700'001] = -std::numeric_limits<float>::infinity();
+  values[700'002] = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(counted(values, DType::f32).count, 3);
+  EXPECT_EQ(counted(values, DType::f32).first, 700'001);
+
+  std::vector<uint16_t> bf16(33, 0x7f7f);  // the largest number
+  EXPECT_EQ(counted(bf16, DType::bf16).count, 0);
+  bf16[31] = 0x7f80;  // infinity
+  bf16[32] = 0xffc0;  // NaN
+  EXPECT_EQ(counted(bf16, DType::bf16).count, 2);
+  EXPECT_EQ(counted(bf16, DType::bf16).first, 31);
+}
+
+// Where the driver's NVML is there it knows the GPU under CUDA's name for it.
+TEST(NvmlCuda, KnowsTheGpu) {
+  NEEDS_GPU();
+  const Nvml nvml(open_gpu(0).pci_bus_id);
+  if (!nvml.refusal().empty()) GTEST_SKIP() << nvml.refusal();
+  const GpuReading reading = nvml.read();
+  EXPECT_GT(reading.watts.value_or(1), 0);
+  EXPECT_GT(reading.sm_mhz.value_or(1), 0);
+}
+
+}  // namespace
+}  // namespace centavo::testing
