@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <set>
-
 #include "base/files.h"
 #include "machine/virtual/cost_source.h"
 #include "ops/all.h"
@@ -74,7 +72,7 @@ TEST(BenchCommand, ARunsOpsReplaceTheirSamples) {
   config.model.num_hidden_layers = 6;
   write_file_atomic(directory + "/run.toml", print(config));
   const auto bench = [&] {
-    return testing::run({"bench", "--run", directory + "/run.toml", "--threads", "2", "--out", file});
+    return testing::run({"bench", "--quick", "--run", directory + "/run.toml", "--threads", "2", "--out", file});
   };
   ASSERT_EQ(bench().code, 0);  // no profile yet
   Profile profile = read_profile(file);
@@ -87,19 +85,8 @@ TEST(BenchCommand, ARunsOpsReplaceTheirSamples) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   OpCosts costs(read_profile(file));
   EXPECT_EQ(costs.profile().samples.size(), count + 1);
-  EXPECT_EQ(costs.seconds({other.signature, other.extents, {.flops = 1, .bytes = 1}}), 5);
+  EXPECT_DOUBLE_EQ(costs.seconds({other.signature, other.extents, {.flops = 1, .bytes = 1}}), 5);
   for (const OpSample& sample : costs.profile().samples) EXPECT_LT(sample.seconds, 100) << sample.signature;
-
-  // Every op of the whole run has its own sample.
-  const Program program = training_program(all_ops(), config, kThreads);
-  std::set<std::pair<std::string, std::vector<int64_t>>> known;
-  for (const OpSample& sample : costs.profile().samples) known.insert({sample.signature, sample.extents});
-  for (const Section& section : program.sections) {
-    for (const Op& op : section.ops) {
-      const OpCase c = case_of(all_ops(), program, op);
-      EXPECT_TRUE(known.contains({c.signature, c.extents})) << c.signature << " in " << section.name;
-    }
-  }
 }
 
 TEST(BenchCommand, ARunIsNotMeasuredIntoAnothersProfile) {
@@ -141,7 +128,7 @@ TEST(BenchCommand, RefusesInOneSentence) {
   EXPECT_THAT(refused({"bench", "--op", "linaer"}), HasSubstr("there is no op 'linaer', did you mean linear?"));
   EXPECT_THAT(refused({"bench", "--op", "all_gather"}), HasSubstr("calls no all_gather"));
   EXPECT_THAT(refused({"bench", "seq_len=32"}), HasSubstr("name the op with --op NAME or the run with --run"));
-  EXPECT_THAT(refused({"bench", "--run", "none.toml", "--quick"}), HasSubstr("excludes"));
+  EXPECT_THAT(refused({"bench", "--run", "none.toml", "--op", "linear"}), HasSubstr("excludes"));
   EXPECT_THAT(refused({"bench", "--run", "none.toml"}), HasSubstr("none.toml"));
   EXPECT_THAT(refused({"bench", "--op", "linear", "--quick"}), HasSubstr("excludes"));
 }
