@@ -112,11 +112,20 @@ Worker worker_of(const RunConfig& config, const Arguments& arguments) {
   return worker;
 }
 
-// Samples of another machine would speak for this one.
-void require_same_machine(const Profile& profile, const Profile& here, const std::string& file) {
-  if (profile.machine == here.machine && profile.threads == here.threads) return;
-  user_error("{} is the profile of {} with {} threads and this is {} with {}; name another file with --out FILE", file,
-             profile.machine, profile.threads, here.machine, here.threads);
+// The profile that is there. Samples of another machine would speak for this one.
+Profile profile_so_far(const Worker& worker, const std::string& file) {
+  Profile profile = read_profile_of(worker.device, file);
+  const Profile here = profile_of_device(worker);
+  if (profile.machine != here.machine) {
+    user_error("{} is the profile of {} and this is {}; name another file with --out FILE", file, profile.machine,
+               here.machine);
+  }
+  if (worker.device == DeviceKind::cpu && profile.threads != here.threads) {
+    user_error(
+        "{} is of {} threads and the run computes with {}; add --threads {} or name another file with --out FILE", file,
+        profile.threads, here.threads, profile.threads);
+  }
+  return profile;
 }
 
 // Into the profile that is there, or into a new one.
@@ -126,13 +135,7 @@ void measure_run(const Arguments& arguments) {
   const Worker worker = worker_of(config, arguments);
   const std::string file = profile_path(arguments, worker.device);
   const Calibration calibration = calibration_on(worker, arguments, file);
-  Profile profile = measure_ceilings(ops, calibration);
-  if (std::filesystem::exists(file)) {
-    const Profile known = read_profile_of(worker.device, file);
-    require_same_machine(known, profile, file);
-    profile.take(known.samples);
-    profile.disturbed_share = known.disturbed_share;
-  }
+  Profile profile = std::filesystem::exists(file) ? profile_so_far(worker, file) : measure_ceilings(ops, calibration);
   calibrate_run(ops, config, calibration, profile);
   stamp_and_write(profile, file);
 }

@@ -91,14 +91,20 @@ TEST(BenchCommand, ARunsOpsReplaceTheirSamples) {
 
 TEST(BenchCommand, ARunIsNotMeasuredIntoAnothersProfile) {
   const std::string directory = testing::fresh_directory("bench_other");
-  Profile other = prior_profile(CpuFacts(), 2);
+  CpuFacts cpu = cpu_facts();
+  Profile other = prior_profile(cpu, 3);
+  write_profile(other, directory + "/threads.json");
+  cpu.model = "Other Chip";
+  other = prior_profile(cpu, 2);
   write_profile(other, directory + "/cpu.json");
   other.device = DeviceKind::cuda;
   write_profile(other, directory + "/gpu.json");
   RunConfig config = probe_config({64, 128, 2, 32, 2, 256, 1}, "fp32");
   config.device = "cpu";
   write_file_atomic(directory + "/run.toml", print(config));
-  for (const auto& [file, why] : {std::pair("/cpu.json", "name another file"), std::pair("/gpu.json", "device cuda")}) {
+  for (const auto& [file, why] : {std::pair("/cpu.json", "is the profile of Other Chip and this is"),
+                                  {"/threads.json", "add --threads 3"},
+                                  {"/gpu.json", "(device cuda) and the run computes on cpu"}}) {
     const testing::Outcome outcome =
         testing::run({"bench", "--run", directory + "/run.toml", "--threads", "2", "--out", directory + file});
     EXPECT_EQ(outcome.code, 2);

@@ -47,15 +47,20 @@ void describe_gpu(const CudaTraits& gpu, Profile& profile) {
 
 }  // namespace
 
-Profile measure_ceilings(const OpTable& ops, const Calibration& c) {
+Profile profile_of_device(const Worker& worker) {
   Profile profile;
-  profile.device = c.worker.device;
-  profile.threads = c.worker.threads;
+  profile.device = worker.device;
+  profile.threads = worker.threads;
   if (profile.device == DeviceKind::cuda) {
-    describe_gpu(c.worker.gpu, profile);
+    describe_gpu(worker.gpu, profile);
   } else {
     describe_processor(profile);
   }
+  return profile;
+}
+
+Profile measure_ceilings(const OpTable& ops, const Calibration& c) {
+  Profile profile = profile_of_device(c.worker);
   add_ceilings(ops, c.worker, profile);
   const DiskRate disk = measured_disk_rate(c.disk_directory, disk_bytes_of(c.ladder));
   profile.disk_write_bytes_per_second = disk.write_bytes_per_second;

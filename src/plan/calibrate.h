@@ -21,7 +21,11 @@ struct Calibration {
                                                                                           const std::string&) {};
 };
 
-// The device, its ceilings and the disk's, no samples. When and by which commit is left to the caller, here and below.
+// What the worker's device is; nothing that is measured. When and by which commit is left to the caller, here and
+// below.
+Profile profile_of_device(const Worker& worker);
+
+// The same with its ceilings and the disk's, no samples.
 Profile measure_ceilings(const OpTable& ops, const Calibration& calibration);
 
 // The same with the samples of the ladder.
