@@ -132,7 +132,8 @@ void run(const std::string& command, const Arguments& arguments, const RunConfig
     options.status = &status;
     const OpTable ops = all_ops();
     std::optional<MachineCosts> costs;
-    if (communicator.rank() == 0) predict(ops, choose_device(config.device), costs, options);
+    if (communicator.rank() == 0)
+      predict(ops, choose_device(config.device, communicator.ranks()).device, costs, options);
     Trainer trainer(ops, config, options);
     catch_stop_signals();  // until here nothing is lost by ending at once
     status.state(RankState::training);
