@@ -82,8 +82,8 @@ def predict(args):
     with tempfile.TemporaryDirectory() as directory:
         if args.profile is None:
             args.profile = pathlib.Path(directory) / "profile.json"
-            subprocess.run([args.build / "centavo", "bench", "--threads", str(args.threads), "--out", args.profile],
-                           check=True)
+            subprocess.run([args.build / "centavo", "bench", "--device", "cpu", "--threads", str(args.threads), "--out",
+                            args.profile], check=True)
         predictions = [predicted_ms(args, directory, *words.split()) for words in CONFIGURATIONS]
     errors = []
     print(f"{'configuration':<46}{'predicted ms':>13}{'median ms':>11}{'best ms':>9}{'error':>9}")

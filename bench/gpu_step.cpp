@@ -181,7 +181,7 @@ void measure_ops(const std::string& name, const std::string& file, const std::ve
   calibration.disk_directory = parent_directory(file);
   calibration.memory_bytes = available_bytes(DeviceKind::cuda) / 20 * 19;
   Profile profile = std::filesystem::exists(file) ? read_profile(file) : measure_ceilings(ops, calibration);
-  calibrate_run(ops, config, calibration, kRunEffort, profile);
+  calibrate_run(ops, config, calibration, profile);
   write_profile(profile, file);
 }
 

@@ -1,5 +1,5 @@
 // centavo bench [--device cpu|cuda|auto] [--out FILE] [--quick] [--threads N]
-// centavo bench --run RUN.toml [key=value …] [--out FILE] [--threads N]
+// centavo bench --run RUN.toml [key=value …] [--out FILE] [--quick] [--threads N]
 // centavo bench --op NAME [key=value …]
 // centavo bench --list
 
@@ -78,8 +78,9 @@ int64_t memory_for_probes(DeviceKind device) {
   return std::min(memory.available_bytes, memory.limit_bytes.value_or(memory.available_bytes)) / 2;
 }
 
-Calibration calibration_on(const Worker& worker, const std::string& profile) {
+Calibration calibration_on(const Worker& worker, const Arguments& arguments, const std::string& profile) {
   Calibration calibration;
+  calibration.ladder = arguments.quick ? Ladder::quick : Ladder::full;
   calibration.worker = worker;
   calibration.disk_directory = parent_directory(profile);
   calibration.memory_bytes = memory_for_probes(worker.device);
@@ -97,9 +98,7 @@ void stamp_and_write(Profile& profile, const std::string& file) {
 void measure_machine(const Arguments& arguments) {
   const Worker worker = worker_on(arguments.on);
   const std::string file = profile_path(arguments, worker.device);
-  Calibration calibration = calibration_on(worker, file);
-  if (arguments.quick) calibration.ladder = Ladder::quick;
-  Profile profile = calibrate(all_ops(), calibration);
+  Profile profile = calibrate(all_ops(), calibration_on(worker, arguments, file));
   stamp_and_write(profile, file);
 }
 
@@ -113,11 +112,20 @@ Worker worker_of(const RunConfig& config, const Arguments& arguments) {
   return worker;
 }
 
-// Samples of another machine would speak for this one.
-void require_same_machine(const Profile& profile, const Profile& here, const std::string& file) {
-  if (profile.machine == here.machine && profile.threads == here.threads) return;
-  user_error("{} is the profile of {} with {} threads and this is {} with {}; name another file with --out FILE", file,
-             profile.machine, profile.threads, here.machine, here.threads);
+// The profile that is there. Samples of another machine would speak for this one.
+Profile profile_so_far(const Worker& worker, const std::string& file) {
+  Profile profile = read_profile_of(worker.device, file);
+  const Profile here = profile_of_device(worker);
+  if (profile.machine != here.machine) {
+    user_error("{} is the profile of {} and this is {}; name another file with --out FILE", file, profile.machine,
+               here.machine);
+  }
+  if (worker.device == DeviceKind::cpu && profile.threads != here.threads) {
+    user_error(
+        "{} is of {} threads and the run computes with {}; add --threads {} or name another file with --out FILE", file,
+        profile.threads, here.threads, profile.threads);
+  }
+  return profile;
 }
 
 // Into the profile that is there, or into a new one.
@@ -126,15 +134,9 @@ void measure_run(const Arguments& arguments) {
   const RunConfig config = parse_run_config(arguments.run, arguments.overrides);
   const Worker worker = worker_of(config, arguments);
   const std::string file = profile_path(arguments, worker.device);
-  const Calibration calibration = calibration_on(worker, file);
-  Profile profile = measure_ceilings(ops, calibration);
-  if (std::filesystem::exists(file)) {
-    const Profile known = read_profile_of(worker.device, file);
-    require_same_machine(known, profile, file);
-    profile.take(known.samples);
-    profile.disturbed_share = known.disturbed_share;
-  }
-  calibrate_run(ops, config, calibration, kRunEffort, profile);
+  const Calibration calibration = calibration_on(worker, arguments, file);
+  Profile profile = std::filesystem::exists(file) ? profile_so_far(worker, file) : measure_ceilings(ops, calibration);
+  calibrate_run(ops, config, calibration, profile);
   stamp_and_write(profile, file);
 }
 
@@ -212,14 +214,13 @@ Registered register_bench(CLI::App& app) {
   command->add_option(
       "--out", arguments->out,
       "The profile's file; without it profile.json, or profile-cuda.json of a GPU, in ~/.cache/centavo");
-  command->add_flag("--quick", arguments->quick, "Half a minute instead of minutes, for rougher predictions");
+  command->add_flag("--quick", arguments->quick, "Seconds instead of minutes, for rougher predictions");
   command
       ->add_option(
           "--run", arguments->run,
           "Time the ops of this run alone, in some 15 seconds, and put them into the profile, so that its plan "
           "rests on them")
       ->type_name("RUN.toml")
-      ->excludes("--quick")
       ->excludes("--device");
   command->add_option("--op", arguments->op, "Time this op alone, in a training step of the run that the keys describe")
       ->excludes("--out")

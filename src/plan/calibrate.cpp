@@ -6,6 +6,7 @@
 #include "base/errors.h"
 #include "base/host.h"
 #include "plan/ceilings.h"
+#include "plan/op_times.h"
 #include "plan/run_probe.h"
 
 namespace centavo {
@@ -18,6 +19,15 @@ TimingEffort effort_of(Ladder ladder, DeviceKind device) {
   }
   if (quick) return {.least_steps = 3, .most_steps = 12, .seconds = 0.3};
   return {.least_steps = 3, .most_steps = 30, .seconds = 1};
+}
+
+TimingEffort run_effort(Ladder ladder, DeviceKind device) {
+  TimingEffort effort = {.least_steps = 3, .most_steps = 1000, .seconds = 8};
+  if (device == DeviceKind::cuda) effort.warm_up_seconds = 3;
+  if (ladder == Ladder::full) return effort;
+  effort.seconds /= 5;
+  effort.warm_up_seconds /= 5;
+  return effort;
 }
 
 int64_t disk_bytes_of(Ladder ladder) { return int64_t{ladder == Ladder::quick ? 32 : 256} << 20; }
@@ -37,15 +47,20 @@ void describe_gpu(const CudaTraits& gpu, Profile& profile) {
 
 }  // namespace
 
-Profile measure_ceilings(const OpTable& ops, const Calibration& c) {
+Profile profile_of_device(const Worker& worker) {
   Profile profile;
-  profile.device = c.worker.device;
-  profile.threads = c.worker.threads;
+  profile.device = worker.device;
+  profile.threads = worker.threads;
   if (profile.device == DeviceKind::cuda) {
-    describe_gpu(c.worker.gpu, profile);
+    describe_gpu(worker.gpu, profile);
   } else {
     describe_processor(profile);
   }
+  return profile;
+}
+
+Profile measure_ceilings(const OpTable& ops, const Calibration& c) {
+  Profile profile = profile_of_device(c.worker);
   add_ceilings(ops, c.worker, profile);
   const DiskRate disk = measured_disk_rate(c.disk_directory, disk_bytes_of(c.ladder));
   profile.disk_write_bytes_per_second = disk.write_bytes_per_second;
@@ -76,13 +91,12 @@ Profile calibrate(const OpTable& ops, const Calibration& c) {
   return profile;
 }
 
-void calibrate_run(const OpTable& ops, const RunConfig& config, const Calibration& c, const TimingEffort& effort,
-                   Profile& profile) {
+void calibrate_run(const OpTable& ops, const RunConfig& config, const Calibration& c, Profile& profile) {
   CHECK(profile.device == c.worker.device, "a profile of another device");
   RunProbe probe = probe_of_run(ops, config, c.worker, c.memory_bytes);
   c.progress(0, 1, "a step of " + name_of_probe(probe.config));
   OpTimes times(typical_on(profile.device));
-  time_ops(ops, std::move(probe.program), probe.config, c.worker, effort, times);
+  time_ops(ops, std::move(probe.program), probe.config, c.worker, run_effort(c.ladder, profile.device), times);
   profile.take(times.samples());
 }
 

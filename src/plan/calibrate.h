@@ -5,7 +5,6 @@
 #include <string>
 
 #include "machine/virtual/profile.h"
-#include "plan/op_times.h"
 #include "plan/probe.h"
 #include "program/op_table.h"
 #include "train/step_program.h"
@@ -22,18 +21,18 @@ struct Calibration {
                                                                                           const std::string&) {};
 };
 
-// The device, its ceilings and the disk's, no samples. When and by which commit is left to the caller, here and below.
+// What the worker's device is; nothing that is measured. When and by which commit is left to the caller, here and
+// below.
+Profile profile_of_device(const Worker& worker);
+
+// The same with its ceilings and the disk's, no samples.
 Profile measure_ceilings(const OpTable& ops, const Calibration& calibration);
 
 // The same with the samples of the ladder.
 Profile calibrate(const OpTable& ops, const Calibration& calibration);
 
-// How long the ops of one run are timed: about ten seconds, a fifth of it to warm up.
-inline constexpr TimingEffort kRunEffort = {.least_steps = 3, .most_steps = 500, .seconds = 8, .warm_up_seconds = 3};
-
-// Times the ops of a run's step (plan/run_probe.h) and puts them into the profile, which must be of the worker's
-// device. Errors are those of probe_of_run.
-void calibrate_run(const OpTable& ops, const RunConfig& config, const Calibration& calibration,
-                   const TimingEffort& effort, Profile& profile);
+// Times the ops of a run's step (plan/run_probe.h) for some ten seconds, or two when the ladder is the quick one, and
+// puts them into the profile, which must be of the worker's device. Errors are those of probe_of_run.
+void calibrate_run(const OpTable& ops, const RunConfig& config, const Calibration& calibration, Profile& profile);
 
 }  // namespace centavo

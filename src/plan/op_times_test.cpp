@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/errors.h"
 #include "ops/cuda/kernels.h"
+#include "plan/ceilings.h"
 #include "plan/probe.h"
+#include "tests/support/cuda_check.h"
 #include "tests/support/models.h"
 #include "train/step_program.h"
 
@@ -53,6 +57,48 @@ TEST(OpTimes, EveryOpOfAStepIsTimed) {
     for (const Op& op : section.ops) EXPECT_GT(costs.seconds(case_of(testing::test_ops(), program, op)), 0);
   }
   EXPECT_TRUE(costs.unknown().empty());
+}
+
+// No case is quicker than its floor at rates that no GPU of today has.
+TEST(OpTimesCuda, EveryOpOfAStepIsTimed) {
+  NEEDS_GPU();
+  RunConfig config = probe_config({512, 1376, 8, 512, 8, 8192, 2}, "bf16");
+  config.documents = "joined";
+  Worker worker(2);
+  worker.use("cuda");
+  const Program program = training_program(testing::test_ops(), config, worker);
+  OpTimes times(typical_on(DeviceKind::cuda));
+  time_ops(testing::test_ops(), program, config, worker,
+           {.least_steps = 3, .most_steps = 5, .seconds = 0.1, .warm_up_seconds = 0.1}, times);
+  Profile ceilings;
+  ceilings.copy_bytes_per_second = 5e13;
+  ceilings.product_flops["bf16"] = 5e15;
+  std::set<std::pair<std::string, std::vector<int64_t>>> timed;
+  for (const OpSample& s : times.samples()) {
+    EXPECT_GT(s.seconds, ceilings.floor_seconds({s.signature, s.extents, {.flops = s.flops, .bytes = s.bytes}}))
+        << s.signature;
+    timed.insert({s.signature, s.extents});
+  }
+  for (const Section& section : program.sections) {
+    for (const Op& op : section.ops) {
+      const OpCase c = case_of(testing::test_ops(), program, op);
+      EXPECT_TRUE(timed.contains({c.signature, c.extents})) << c.signature;
+    }
+  }
+}
+
+TEST(CeilingsCuda, AreWhatAGpuCanHave) {
+  NEEDS_GPU();
+  Worker worker(2);
+  worker.use("cuda");
+  Profile profile;
+  add_ceilings(testing::test_ops(), worker, profile);
+  EXPECT_GT(profile.copy_bytes_per_second, 1e11);
+  EXPECT_LT(profile.copy_bytes_per_second, 5e13);
+  EXPECT_GT(profile.to_host_bytes_per_second, 1e9);
+  EXPECT_GT(profile.to_device_bytes_per_second, 1e9);
+  EXPECT_GT(profile.product_flops.at("bf16"), profile.product_flops.at("f32"));
+  EXPECT_LT(profile.product_flops.at("bf16"), 5e15);
 }
 
 TEST(OpTimes, TooLargeAModelIsRefused) {

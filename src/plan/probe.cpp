@@ -35,8 +35,8 @@ constexpr ProbeShape kGpuFull[] = {
 
 constexpr ProbeShape kGpuQuick[] = {
     {1024, 2816, 16, 1024, 16, 32000, 2, 16},
-    {2048, 5632, 16, 2048, 8, 64000, 2, 8},
     {4096, 11008, 32, 4096, 2, 32000, 1, 8},
+    {2048, 5632, 16, 2048, 8, 64000, 2, 8},
 };
 
 // Of fp32 and of what else a run file may ask for.

@@ -16,8 +16,9 @@ struct RunProbe {
 };
 
 // At most four layers and three micro-batches (first, middle, last; as many as the run has under grad_sum = "tree"),
-// and fewer layers where these do not fit. Every op of the run's step is there in the same shapes: what the run
-// recomputes or offloads, by name or to keep to its budget, the probe does with as large a share of its layers. Throws
+// and fewer layers where these do not fit. What the run recomputes or offloads, by name or to keep to its budget, the
+// probe does with as large a share of its layers. So the ops of the run's step are there in the same shapes, but for a
+// few short ones whose shape grows with the layers: those of the unit of all norms, and sums over all tensors. Throws
 // OutOfMemory when one layer needs more than `memory_bytes`.
 RunProbe probe_of_run(const OpTable& ops, const RunConfig& config, const Worker& worker, int64_t memory_bytes);
 

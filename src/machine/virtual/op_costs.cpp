@@ -8,8 +8,8 @@ namespace {
 
 constexpr size_t kNeighbours = 6;
 
-// For an op without a sample: on processors most ops reach about a third of their floor, on GPUs two thirds.
-double unknown_factor(DeviceKind device) { return device == DeviceKind::cuda ? 1.5 : 3; }
+// For an op without a sample: on processors most ops reach about a third of their floor, on GPUs four fifths.
+double unknown_factor(DeviceKind device) { return device == DeviceKind::cuda ? 1.25 : 3; }
 
 // Ops that the floor says nothing of (counters) take this long; on a GPU it is a launch.
 double least_floor(DeviceKind device) { return device == DeviceKind::cuda ? 2e-6 : 1e-7; }

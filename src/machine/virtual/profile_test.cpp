@@ -12,11 +12,8 @@ namespace {
 using ::testing::HasSubstr;
 
 Profile small_profile() {
-  return {.device = DeviceKind::cuda,
-          .machine = "a \"processor\"",
+  return {.machine = "a \"processor\"",
           .features = "avx2 fma",
-          .architecture = 90,
-          .multiprocessors = 132,
           .threads = 2,
           .commit = "abc",
           .date = "2026-01-31T12:05:09Z",
@@ -76,13 +73,16 @@ TEST(Profile, TakesNewerSamplesForOlder) {
   p.take({newer, other});
   ASSERT_EQ(p.samples.size(), 3U);
   OpCosts costs(p);
-  EXPECT_EQ(costs.seconds({newer.signature, newer.extents, {.flops = newer.flops, .bytes = newer.bytes}}), 7);
-  EXPECT_EQ(costs.seconds({other.signature, newer.extents, {.flops = newer.flops, .bytes = newer.bytes}}), 7);
+  EXPECT_DOUBLE_EQ(costs.seconds({newer.signature, newer.extents, {.flops = newer.flops, .bytes = newer.bytes}}), 7);
+  EXPECT_DOUBLE_EQ(costs.seconds({other.signature, newer.extents, {.flops = newer.flops, .bytes = newer.bytes}}), 7);
 }
 
 TEST(Profile, WrittenAndReadIsTheSame) {
   const std::string path = testing::fresh_directory("profile") + "/profile.json";
-  const Profile p = small_profile();
+  Profile p = small_profile();
+  p.device = DeviceKind::cuda;
+  p.architecture = 90;
+  p.multiprocessors = 132;
   write_profile(p, path);
   const Profile q = read_profile(path);
   EXPECT_EQ(q.machine, p.machine);
@@ -114,7 +114,7 @@ TEST(Profile, BadFilesAreRefusedInOneSentence) {
   EXPECT_THAT(why_refused("{}"), HasSubstr("has no format"));
   EXPECT_THAT(why_refused(replaced(good, "\"format\": 2", "\"format\": 1")), HasSubstr("of another version"));
   EXPECT_THAT(why_refused(replaced(good, "\"machine\": ", "\"machina\": ")), HasSubstr("has no machine"));
-  EXPECT_THAT(why_refused(replaced(good, "\"cuda\"", "\"tpu\"")), HasSubstr("a device that is neither cpu nor cuda"));
+  EXPECT_THAT(why_refused(replaced(good, "\"cpu\"", "\"tpu\"")), HasSubstr("a device that is neither cpu nor cuda"));
   EXPECT_THAT(why_refused(replaced(good, "\"threads\": 2", "\"threads\": \"2\"")),
               HasSubstr("has a threads that is no"));
   EXPECT_THAT(why_refused(replaced(good, "1e-06", "0")), HasSubstr("sample 0 of"));
