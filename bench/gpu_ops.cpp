@@ -20,6 +20,8 @@
 #include "ops/all.h"
 #include "ops/copy/copy.h"
 #include "ops/embedding/embedding.h"
+#include "ops/gelu/gelu.h"
+#include "ops/layernorm/layernorm.h"
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rope/rope.h"
 #include "ops/sqnorm/sqnorm.h"
@@ -36,6 +38,7 @@ using Clock = std::chrono::steady_clock;
 constexpr double kBytesOfSection = 1e9;  // at least, and so beyond any cache
 constexpr double kBytesOfSample = 8e9;
 constexpr int kSamples = 7;
+constexpr int64_t kPositions = 1024;
 
 struct Model {
   const char* name;
@@ -137,6 +140,41 @@ std::vector<Case> rmsnorm_cases(const Model& m) {
            }}};
 }
 
+std::vector<Case> gelu_cases(const Model& m) {
+  const std::string shape = fmt::format("[{}, {}]", m.tokens, m.intermediate);
+  const auto rows = [=](const Call& call, const char* name) {
+    return call.input(name, DType::bf16, {m.tokens, m.intermediate});
+  };
+  return {{"gelu", shape, [=](const Call& call) { gelu(call.builder(), call.name("y"), rows(call, "x")); }},
+          {"gelu_grad", shape, [=](const Call& call) {
+             const BufferId dy = rows(call, "dy"), x = rows(call, "x");
+             call.builder().call("gelu_grad", {dy, x}, {call.name("dx")});
+           }}};
+}
+
+std::vector<Case> layernorm_cases(const Model& m) {
+  const std::string text = fmt::format("[{}, {}]", m.tokens, m.hidden);
+  const auto rows = [=](const Call& call, const char* name) {
+    return call.input(name, DType::bf16, {m.tokens, m.hidden});
+  };
+  const auto vector = [=](const Call& call, const char* name, DType dtype = DType::bf16) {
+    return call.input(name, dtype, {m.hidden});
+  };
+  return {{"layernorm", text,
+           [=](const Call& call) {
+             const BufferId x = rows(call, "x"), delta = rows(call, "delta"), weight = vector(call, "weight");
+             layernorm(call.builder(), call.name("h"), x, delta, weight, vector(call, "bias"), 1e-5);
+           }},
+          {"layernorm_grad", text, [=](const Call& call) {
+             const BufferId dh = rows(call, "dh"), dsum = rows(call, "dsum"), sum = rows(call, "sum");
+             const BufferId mean = call.input("mean", DType::f32, {m.tokens});
+             const BufferId rstd = call.input("rstd", DType::f32, {m.tokens});
+             const BufferId dweight = vector(call, "dweight", m.state), dbias = vector(call, "dbias", m.state);
+             call.builder().call("layernorm_grad", {dh, dsum, sum, vector(call, "weight"), mean, rstd},
+                                 {call.name("dx"), dweight, dbias});
+           }}};
+}
+
 Case rope_case(const Model& m) {
   const int64_t width = (m.heads + 2 * m.kv_heads) * m.head_dim();
   return {"rope", fmt::format("[{}, {}]", m.tokens, width), [=](const Call& call) {
@@ -154,6 +192,13 @@ std::vector<Case> embedding_cases(const Model& m) {
              const BufferId weight = call.input("weight", DType::bf16, {m.vocab, m.hidden});
              embedding(call.builder(), call.name("x"), tokens(call), weight);
            }},
+          {"embedding", shape + " + pos",
+           [=](const Call& call) {
+             const BufferId weight = call.input("weight", DType::bf16, {m.vocab, m.hidden});
+             const BufferId positions = call.input("positions", DType::i32, {m.tokens});
+             const BufferId table = call.input("position_weight", DType::bf16, {kPositions, m.hidden});
+             embedding(call.builder(), call.name("x"), tokens(call), weight, {positions, table});
+           }},
           {"embedding_grad", shape, [=](const Call& call) {
              const BufferId dx = call.input("dx", DType::bf16, {m.tokens, m.hidden});
              const BufferId dweight = call.input("dweight", m.state, {m.vocab, m.hidden});
@@ -169,7 +214,7 @@ Case copy_case() {
 
 std::vector<Case> cases_of(const Model& m) {
   std::vector<Case> cases = {adamw_case(m), sqnorm_case(m), rope_case(m)};
-  for (const auto& more : {swiglu_cases(m), rmsnorm_cases(m), embedding_cases(m)}) {
+  for (const auto& more : {swiglu_cases(m), gelu_cases(m), rmsnorm_cases(m), layernorm_cases(m), embedding_cases(m)}) {
     cases.insert(cases.end(), more.begin(), more.end());
   }
   return cases;
@@ -200,10 +245,11 @@ class RandomData {
     }
   }
 
-  // rstd and v are magnitudes; scalars and switches are 1; token ids lie below `vocab`.
+  // rstd and v are magnitudes; scalars and switches are 1; token ids lie below `vocab`, positions below kPositions.
   void fill(Machine& machine, const Buffer& b, int64_t vocab) const {
     if (b.dtype == DType::i64) return write(machine, b, std::vector<int64_t>{1});
-    if (b.dtype == DType::i32) return write(machine, b, ids_below(b.elements() == 1 ? 1 : vocab, b.elements() == 1));
+    const int64_t limit = b.name.starts_with("positions") ? kPositions : vocab;
+    if (b.dtype == DType::i32) return write(machine, b, ids_below(limit, b.elements() == 1));
     const bool positive = b.elements() == 1 || b.name.starts_with("rstd") || b.name[0] == 'v';
     const std::vector<float>& from = positive ? magnitudes_ : signed_;
     if (b.dtype == DType::f32) return write(machine, b, from);

@@ -135,7 +135,8 @@ TEST(RunConfig, TheDefaultsOfGpt2) {
 
 TEST(RunConfig, LearnedPositionsEndWithTheirTable) {
   expect_error(kMinimal, {"model.positions=learned", "model.max_position_embeddings=16"},
-               "override 'model.max_position_embeddings=16': model.max_position_embeddings 16 is below seq_len 32: ");
+               "override 'model.max_position_embeddings=16': model.max_position_embeddings 16 is below seq_len 32: "
+               "raise it or lower seq_len");
 }
 
 TEST(RunConfig, DifferingKeysInTheOrderOfTheTable) {

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "model/hf/model_directory.h"
@@ -13,6 +15,7 @@
 #include "tests/support/worlds.h"
 #include "train/evaluate.h"
 #include "train/export_checkpoint.h"
+#include "train/plan_text.h"
 #include "train/step_program.h"
 #include "train/trainer.h"
 

@@ -101,7 +101,7 @@ class GradientRules : public ::testing::TestWithParam<ModelConfig> {
 
 INSTANTIATE_TEST_SUITE_P(Models, GradientRules,
                          ::testing::Values(tiny(golden_model(true)), tiny(golden_gpt2_model(true))),
-                         [](const auto& info) { return info.param.model_type; });
+                         [](const auto& given) { return given.param.model_type; });
 
 constexpr double kTolerance = 1e-7;
 

@@ -120,7 +120,7 @@ LoraRun lora_run(const ModelConfig& model) {
 class Lora : public ::testing::TestWithParam<ModelConfig> {};
 
 INSTANTIATE_TEST_SUITE_P(OneBuilder, Lora, ::testing::Values(golden_model(true), golden_gpt2_model(true)),
-                         [](const auto& info) { return info.param.model_type; });
+                         [](const auto& given) { return given.param.model_type; });
 
 TEST_P(Lora, TrainsAdaptersOnly) {
   const ModelConfig& model = GetParam();

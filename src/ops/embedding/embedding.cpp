@@ -58,12 +58,13 @@ void gradient(Gradients& g, const Op& op) {
   if (op.inputs.size() > kPositionWeight) emit(op.inputs[kPositions], op.inputs[kPositionWeight]);
 }
 
-// Of a table only the rows that tokens name are read.
+// Of a table only the rows that tokens name are read, the few of positions again and again from a cache.
 Cost cost(const OpView& v) {
   const auto ids = static_cast<double>(v.input(kTokens).slot_bytes());
   const auto x = static_cast<double>(v.output(0).slot_bytes());
   if (!v.has_input(kPositions)) return {.bytes = ids + 2 * x};
-  return {.flops = static_cast<double>(v.output(0).elements()), .bytes = 2 * ids + 3 * x};
+  const auto table = static_cast<double>(v.input(kPositionWeight).slot_bytes());
+  return {.flops = static_cast<double>(v.output(0).elements()), .bytes = 2 * (ids + x) + std::min(x, table)};
 }
 
 // An adding binding touches the rows that tokens name, a writing one the whole table.

@@ -2,6 +2,7 @@
 // rows are no multiple of 16 bytes). Reads the named rows and writes x once. Without positions the bytes are copied,
 // with them two rows are added; the rows of positions come from the L2 cache.
 
+#include "ops/cuda/floats.cuh"
 #include "ops/cuda/pack.cuh"
 #include "ops/cuda/vectors.cuh"
 #include "ops/embedding/embedding.h"
@@ -88,10 +89,12 @@ __global__ void __launch_bounds__(kThreads) add_rows(Ids ids, Tables<T> tables, 
   for (int j = 0; j < kUnits; ++j) {
     const int64_t at = first + 32 * j;
     if (at >= rows.units) continue;
+    float sum[N], place[N];
+    unpack(words[j].at, sum);
+    unpack(places[j].at, place);
 #pragma unroll
-    for (int e = 0; e < N; ++e) {
-      words[j].at[e] = from_float<T>(to_float(words[j].at[e]) + to_float(places[j].at[e]));
-    }
+    for (int e = 0; e < N; ++e) sum[e] += place[e];
+    pack(sum, words[j].at);
     words[j].store(x + (n * rows.units + at) * N);
   }
 }

@@ -1,8 +1,12 @@
-// Each thread takes kItems vectors of 16 bytes, a block's width apart, so that all of them are on their way at once.
-// Moves the bytes of each operand once. What no whole vector holds goes element by element.
+// Each thread takes kItems vectors of 16 bytes, a block's width apart. Loads stand under no branch, so that all of a
+// thread are on their way at once: past the end the last vector is read again and nothing written. Moves the bytes of
+// each operand once. Where operands are no whole number of vectors, or lie off the multiples of 16 bytes, a vector is
+// one element.
 //
 // What comes from a product is read past the L2 cache's reuse order, what the next product reads stays in it.
 
+#include "ops/cuda/floats.cuh"
+#include "ops/cuda/mma.cuh"
 #include "ops/cuda/pack.cuh"
 #include "ops/cuda/vectors.cuh"
 #include "ops/gelu/gelu.h"
@@ -21,20 +25,6 @@ constexpr float kSlope = static_cast<float>(kGeluScale);
 constexpr float kSlopeSquare = static_cast<float>(3 * kGeluScale * kGeluCubic);
 constexpr float kFarSquare = static_cast<float>(kGeluFarSquare);
 
-// 2^x within 2 places; what is subnormal becomes 0.
-__device__ inline float power_of_2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-// 1 / x within 1 place, x normal.
-__device__ inline float reciprocal(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // sigma(z) and 1 - sigma(z), each to full relative accuracy, from z log2(e).
 struct Sigmoid {
   float value;
@@ -42,8 +32,8 @@ struct Sigmoid {
 };
 
 __device__ inline Sigmoid sigmoid(float z) {
-  const float e = power_of_2(-fabsf(z));
-  const float large = reciprocal(1.0f + e);
+  const float e = exp2_flushed(-fabsf(z));
+  const float large = reciprocal_flushed(1.0f + e);
   const float small = large * e;
   return z < 0.0f ? Sigmoid{small, large} : Sigmoid{large, small};
 }
@@ -57,45 +47,49 @@ __device__ inline float gradient_of(float dy, float x) {
   return dy * (sigma.value * (1.0f + x * slope * sigma.rest));
 }
 
-// Where pack j of this thread begins, in packs.
+// Pack j of this thread, of N elements.
 __device__ inline int64_t pack_of(int j) {
   return int64_t{blockIdx.x} * (kElementThreads * kItems) + j * kElementThreads + threadIdx.x;
 }
 
-// `packs` packs of N elements.
+// The same, or the last pack there is.
+__device__ inline int64_t loaded_pack_of(int j, int64_t packs) { return min(pack_of(j), packs - 1); }
+
 template <int N, class T>
 __global__ void __launch_bounds__(kElementThreads) gelu_packs(const T* x, int64_t packs, T* y) {
-  Pack<T, N> values[kItems];
+  Pack<T, N> given[kItems];
 #pragma unroll
-  for (int j = 0; j < kItems; ++j) {
-    if (pack_of(j) < packs) values[j] = Pack<T, N>::load_streaming(x + pack_of(j) * N);
-  }
+  for (int j = 0; j < kItems; ++j) given[j] = Pack<T, N>::load_streaming(x + loaded_pack_of(j, packs) * N);
 #pragma unroll
   for (int j = 0; j < kItems; ++j) {
     if (pack_of(j) >= packs) continue;
+    float values[N];
+    unpack(given[j].at, values);
 #pragma unroll
-    for (int e = 0; e < N; ++e) values[j].at[e] = from_float<T>(gelu_of(to_float(values[j].at[e])));
-    values[j].store(y + pack_of(j) * N);
+    for (int e = 0; e < N; ++e) values[e] = gelu_of(values[e]);
+    pack(values, given[j].at);
+    given[j].store(y + pack_of(j) * N);
   }
 }
 
 template <int N, class T>
 __global__ void __launch_bounds__(kElementThreads) gelu_grad_packs(const T* dy, const T* x, int64_t packs, T* dx) {
-  Pack<T, N> d[kItems], values[kItems];
+  Pack<T, N> dys[kItems], given[kItems];
 #pragma unroll
   for (int j = 0; j < kItems; ++j) {
-    if (pack_of(j) >= packs) continue;
-    d[j] = Pack<T, N>::load_streaming(dy + pack_of(j) * N);
-    values[j] = Pack<T, N>::load_streaming(x + pack_of(j) * N);
+    dys[j] = Pack<T, N>::load_streaming(dy + loaded_pack_of(j, packs) * N);
+    given[j] = Pack<T, N>::load_streaming(x + loaded_pack_of(j, packs) * N);
   }
 #pragma unroll
   for (int j = 0; j < kItems; ++j) {
     if (pack_of(j) >= packs) continue;
+    float d[N], values[N];
+    unpack(dys[j].at, d);
+    unpack(given[j].at, values);
 #pragma unroll
-    for (int e = 0; e < N; ++e) {
-      d[j].at[e] = from_float<T>(gradient_of(to_float(d[j].at[e]), to_float(values[j].at[e])));
-    }
-    d[j].store(dx + pack_of(j) * N);
+    for (int e = 0; e < N; ++e) d[e] = gradient_of(d[e], values[e]);
+    pack(d, dys[j].at);
+    dys[j].store(dx + pack_of(j) * N);
   }
 }
 

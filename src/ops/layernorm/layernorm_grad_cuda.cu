@@ -1,24 +1,19 @@
 // A block takes a fixed block of rows, one row at a time in the registers of a warp or of the block (rmsnorm_rows.cuh):
-// dh, sum and dsum are read once, dx is written once. Each thread sums dweight and dbias of its columns in registers
-// over the rows; the block writes them to the workspace once, and a second kernel adds the blocks. Moves the bytes of
-// dh, dsum, sum and dx once, and 16 C bytes a block of rows, most of them inside the L2 cache.
+// dh, sum and dsum are read once, dx is written once. The next row is on its way to shared memory while one is worked
+// on (norm_backward.cuh). Each thread sums dweight and dbias of its columns in registers over the rows; the block
+// writes them to the workspace once, and a second kernel adds the blocks. Moves the bytes of dh, dsum, sum and dx once,
+// and 16 C bytes a block of rows, most of them inside the L2 cache.
 //
 // How rows are cut depends on their number alone, so the same bits come out of every GPU.
 
-#include <algorithm>
-
+#include "ops/cuda/floats.cuh"
 #include "ops/layernorm/layernorm.h"
-#include "ops/rmsnorm/rmsnorm_rows.cuh"
+#include "ops/rmsnorm/norm_backward.cuh"
 
 namespace centavo {
 namespace {
 
 constexpr int kAnyRowThreads = 256;
-constexpr int kTile = 32;  // columns of a block of the second kernel, and its threads to a column
-
-// About 512 blocks fill a GPU; more than 64 rows to a block save little.
-int64_t block_rows_of(int64_t rows) { return std::clamp<int64_t>(ceil_div(rows, 512), 8, 64); }
-int64_t blocks_of(int64_t rows) { return ceil_div(rows, block_rows_of(rows)); }
 
 template <class T>
 struct Backward {
@@ -29,6 +24,8 @@ struct Backward {
   const float *mean, *rstd;
   T* dx;
   float* partials;  // [blocks, 2, C]: dweight, dbias; null: neither is wanted
+
+  __device__ NormOperands<T> operands() const { return {dh, sum, dsum, columns}; }
 };
 
 // Sums over a row: of g = dh * weight, and of g * (sum - mean).
@@ -58,20 +55,29 @@ __device__ Sums row_sums(Sums sums, Sums* shared) {
 
 // The thread's part; vectors that the row does not have hold zeros in dh.
 template <class S, class T>
-__device__ Sums sums_of(const Vec<T> (&dh)[S::vecs], const Vec<T> (&weight)[S::vecs], const Vec<T> (&sum)[S::vecs],
-                        float mean) {
+__device__ Sums sums_of(const NormRow<S, T>& row, const Vec<T> (&weights)[S::vecs], float mean) {
+  constexpr int kSize = Vec<T>::size;
   Sums sums;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
+    float dh[kSize], weight[kSize], sum[kSize];
+    unpack(row.dh[k].at, dh);
+    unpack(weights[k].at, weight);
+    unpack(row.sum[k].at, sum);
 #pragma unroll
-    for (int e = 0; e < Vec<T>::size; ++e) {
-      const float g = to_float(dh[k].at[e]) * to_float(weight[k].at[e]);
+    for (int e = 0; e < kSize; ++e) {
+      const float g = dh[e] * weight[e];
       sums.g += g;
-      sums.gx += g * (to_float(sum[k].at[e]) - mean);
+      sums.gx += g * (sum[e] - mean);
     }
   }
   return sums;
 }
+
+// Of one row: mean and rstd from the forward, the means of g and of g * xhat.
+struct RowMeans {
+  float mean, rstd, g, gx;
+};
 
 // Of the thread's columns, over the rows of its block.
 template <class S, class T>
@@ -80,73 +86,29 @@ struct ColumnSums {
   float dbias[S::vecs][Vec<T>::size] = {};
 };
 
-// One row: writes dx, adds to the thread's part of dweight and dbias. `shared` is for row_sums.
+// Writes dx of a row, adds to the thread's part of dweight and dbias.
 template <class S, class T>
-__device__ void backward_row(const Backward<T>& f, int64_t row, int vectors, Vec<T> (&weight)[S::vecs], Sums* shared,
-                             ColumnSums<S, T>& columns) {
-  const int64_t start = row * f.columns;
-  Vec<T> dh[S::vecs], sum[S::vecs], dsum[S::vecs];
-  const float mean = f.mean[row];
-  const float rstd = f.rstd[row];
-  load_row_streaming<S>(f.dh + start, vectors, dh);
-  load_row_streaming<S>(f.sum + start, vectors, sum);
-  load_row_streaming<S>(f.dsum + start, f.dsum == nullptr ? 0 : vectors, dsum);
-  const Sums sums = row_sums<S>(sums_of<S>(dh, weight, sum, mean), shared);
-  const float mean_g = sums.g / static_cast<float>(f.columns);
-  const float mean_gx = sums.gx * rstd / static_cast<float>(f.columns);  // mean(g * xhat)
-  forget<S>(dh);
-  forget<S>(sum);
-  forget<S>(weight);
+__device__ void backward_row(const NormRow<S, T>& row, const RowMeans& means, const Vec<T> (&weights)[S::vecs],
+                             int vectors, T* to, ColumnSums<S, T>& columns) {
+  constexpr int kSize = Vec<T>::size;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
+    float dh[kSize], weight[kSize], sum[kSize], dx[kSize];
+    unpack(row.dh[k].at, dh);
+    unpack(weights[k].at, weight);
+    unpack(row.sum[k].at, sum);
+    unpack(row.dsum[k].at, dx);
+#pragma unroll
+    for (int e = 0; e < kSize; ++e) {
+      const float xhat = (sum[e] - means.mean) * means.rstd;
+      dx[e] += means.rstd * (dh[e] * weight[e] - means.g - xhat * means.gx);
+      columns.dweight[k][e] += dh[e] * xhat;
+      columns.dbias[k][e] += dh[e];
+    }
+    Vec<T> packed;
+    pack(dx, packed.at);
     const int at = vector_at<S>(k);
-    Vec<T> dx;
-#pragma unroll
-    for (int e = 0; e < Vec<T>::size; ++e) {
-      const float xhat = (to_float(sum[k].at[e]) - mean) * rstd;
-      const float d = to_float(dh[k].at[e]);
-      const float inner = d * to_float(weight[k].at[e]) - mean_g - xhat * mean_gx;
-      dx.at[e] = from_float<T>(to_float(dsum[k].at[e]) + rstd * inner);
-      columns.dweight[k][e] += d * xhat;
-      columns.dbias[k][e] += d;
-    }
-    if (at < vectors) dx.store(f.dx + start + at * Vec<T>::size);
-  }
-}
-
-// The floats of one vector of T, in 16-byte accesses.
-template <int kSize>
-__device__ void store_floats(const float (&from)[kSize], float* to) {
-#pragma unroll
-  for (int e = 0; e < kSize; e += 4) {
-    *reinterpret_cast<float4*>(to + e) = float4{from[e], from[e + 1], from[e + 2], from[e + 3]};
-  }
-}
-
-// The block's sums; where each warp has rows of its own, those of the warps in order.
-template <class S, class T>
-__device__ void store_partials(const float (&sums)[S::vecs][Vec<T>::size], int vectors, float* to) {
-  constexpr int kSize = Vec<T>::size;
-  if constexpr (S::rows == 1) {
-#pragma unroll
-    for (int k = 0; k < S::vecs; ++k) {
-      const int at = vector_at<S>(k);
-      if (at < vectors) store_floats(sums[k], to + at * kSize);
-    }
-  } else {
-    __shared__ alignas(16) float parts[S::rows][S::vecs * S::row_threads * kSize];
-    __syncthreads();  // the parts of the sums before have been read
-#pragma unroll
-    for (int k = 0; k < S::vecs; ++k) {
-      store_floats(sums[k], parts[threadIdx.x / S::row_threads] + vector_at<S>(k) * kSize);
-    }
-    __syncthreads();
-    for (int c = threadIdx.x; c < vectors * kSize; c += S::threads) {
-      float total = 0;
-#pragma unroll
-      for (int r = 0; r < S::rows; ++r) total += parts[r][c];
-      to[c] = total;
-    }
+    if (at < vectors) packed.store_global(to + at * kSize);
   }
 }
 
@@ -160,22 +122,44 @@ constexpr int resident_threads() {
 template <class S, class T>
 __global__ void __launch_bounds__(S::threads, resident_threads<S, T>() / S::threads)
     backward_rows(const Backward<T> f) {
+  extern __shared__ int4 next_row[];
   __shared__ alignas(16) Sums shared[2][S::warps];
   const int vectors = static_cast<int>(f.columns) / Vec<T>::size;
-  const int64_t first = blockIdx.x * f.block_rows;
-  const int64_t end = min(first + f.block_rows, f.rows);
+  const int64_t first = blockIdx.x * f.block_rows + threadIdx.x / S::row_threads;
+  const int64_t end = min((blockIdx.x + int64_t{1}) * f.block_rows, f.rows);
+  NextNormRow<S, T> next(next_row, f.dsum != nullptr);
+  float next_mean = 0;
+  float next_rstd = 0;
+  const auto begin = [&](int64_t row) {
+    next_mean = f.mean[row];
+    next_rstd = f.rstd[row];
+    next.begin(f.operands(), row, vectors);
+  };
+  if (first < end) begin(first);
   Vec<T> weight[S::vecs];
   load_row<S>(f.weight, vectors, weight);
   ColumnSums<S, T> columns;
   int turn = 0;
-  for (int64_t row = first + threadIdx.x / S::row_threads; row < end; row += S::rows) {
-    backward_row<S>(f, row, vectors, weight, shared[turn], columns);
+  for (int64_t at = first; at < end; at += S::rows) {
+    NormRow<S, T> row = next.take();
+    RowMeans means{next_mean, next_rstd, 0, 0};
+    const Sums part = sums_of(row, weight, means.mean);
+    // Behind the sums, which have needed all that was read there.
+    if (at + S::rows < end) begin(at + S::rows);
+    const Sums sums = row_sums<S>(part, shared[turn]);
+    means.g = sums.g / static_cast<float>(f.columns);
+    means.gx = sums.gx * means.rstd / static_cast<float>(f.columns);
+    forget<S>(row.dh);
+    forget<S>(row.sum);
+    forget<S>(weight);
+    backward_row(row, means, weight, vectors, f.dx + at * f.columns, columns);
     turn ^= 1;
   }
   if (f.partials == nullptr) return;
   float* to = f.partials + blockIdx.x * 2 * f.columns;
-  store_partials<S, T>(columns.dweight, vectors, to);
-  store_partials<S, T>(columns.dbias, vectors, to + f.columns);
+  store_norm_partials<S, T>(columns.dweight, vectors, to);
+  __syncthreads();  // dweight has been read from the shared memory that dbias goes to
+  store_norm_partials<S, T>(columns.dbias, vectors, to + f.columns);
 }
 
 // Rows of any width and alignment, read twice; dweight and dbias are summed in the workspace, a column by one thread.
@@ -210,25 +194,16 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
   }
 }
 
-// A gradient of kTile columns: each of kTile threads adds every kTile-th block in order, then these sums are added.
-// The sums of a block lie `stride` floats from those of the next.
-template <class G>
-__global__ void __launch_bounds__(kTile* kTile)
-    add_partials(const float* partials, int64_t blocks, int64_t stride, int64_t columns, Bind bind, G* gradient) {
-  __shared__ float sums[kTile][kTile + 1];
-  const int64_t c = int64_t{blockIdx.x} * kTile + threadIdx.x;
-  float total = 0;
-  if (c < columns) {
-#pragma unroll 8
-    for (int64_t b = threadIdx.y; b < blocks; b += kTile) total += partials[b * stride + c];
-  }
-  sums[threadIdx.y][threadIdx.x] = total;
-  __syncthreads();
-  if (threadIdx.y != 0 || c >= columns) return;
-  total = bind == Bind::add ? to_float(gradient[c]) : 0.0f;
-#pragma unroll
-  for (int t = 0; t < kTile; ++t) total += sums[t][threadIdx.x];
-  gradient[c] = from_float<G>(total);
+// Lets the kernel for rows of this width have its shared memory.
+template <class T>
+void prepare_rows(int64_t columns) {
+  if (!fits_row_shapes<T>(columns)) return;
+  visit_row_shape(columns / Vec<T>::size, [](auto shape) {
+    using S = decltype(shape);
+    cuda_check(cudaFuncSetAttribute(backward_rows<S, T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    NextNormRow<S, T>::bytes),
+               "layernorm_grad, shared memory");
+  });
 }
 
 template <class T>
@@ -237,7 +212,7 @@ void launch_rows(const Backward<T>& f, cudaStream_t stream) {
   if (fits_row_shapes<T>(f.columns) && aligned_for_vectors({f.dh, f.dsum, f.sum, f.weight, f.dx, f.partials})) {
     visit_row_shape(f.columns / Vec<T>::size, [&](auto shape) {
       using S = decltype(shape);
-      backward_rows<S><<<blocks, S::threads, 0, stream>>>(f);
+      backward_rows<S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
     });
   } else {
     backward_any_rows<<<blocks, kAnyRowThreads, 0, stream>>>(f);
@@ -250,16 +225,14 @@ using AddPartials = std::function<void(const float* partials, const CudaCall&)>;
 // `output` is 1 (dweight) or 2 (dbias).
 AddPartials add_partials_of(const OpView& v, size_t output) {
   if (!v.has_output(output)) return [](const float*, const CudaCall&) {};
-  const int64_t blocks = blocks_of(v.rows(0));
+  const int64_t blocks = norm_blocks(v.rows(0));
   const int64_t columns = v.columns(0);
   const int64_t first = output == 1 ? 0 : columns;
   const Bind bind = v.op().outputs[output].bind;
   return visit_cuda(v.output(output).dtype, [&](auto tag) -> AddPartials {
     using G = typename decltype(tag)::type;
     return [=](const float* partials, const CudaCall& call) {
-      add_partials<<<blocks_for(columns, kTile), dim3(kTile, kTile), 0, call.stream>>>(
-          partials + first, blocks, 2 * columns, columns, bind, call.out<G>(output));
-      check_launch("layernorm_grad, dweight and dbias");
+      launch_add_norm_partials(partials + first, blocks, 2 * columns, columns, bind, call.out<G>(output), call.stream);
     };
   });
 }
@@ -269,7 +242,7 @@ bool wants_sums(const OpView& v) { return v.has_output(1) || v.has_output(2); }
 }  // namespace
 
 int64_t layernorm_grad_cuda_workspace(const OpView& v, const CudaTraits&) {
-  return wants_sums(v) ? blocks_of(v.rows(0)) * 2 * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
+  return wants_sums(v) ? norm_blocks(v.rows(0)) * 2 * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
 }
 
 CudaKernel layernorm_grad_cuda(const OpView& v, const CudaTraits&) {
@@ -280,10 +253,11 @@ CudaKernel layernorm_grad_cuda(const OpView& v, const CudaTraits&) {
   const AddPartials add_dbias = add_partials_of(v, 2);
   return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
     using T = typename decltype(tag)::type;
+    prepare_rows<T>(columns);
     return [=](const CudaCall& call) {
       float* partials = sums ? static_cast<float*>(call.workspace) : nullptr;
-      const Backward<T> f{rows,          columns,       block_rows_of(rows), call.in<T>(0),     call.in<T>(1),
-                          call.in<T>(2), call.in<T>(3), call.in<float>(4),   call.in<float>(5), call.out<T>(0),
+      const Backward<T> f{rows,          columns,       norm_block_rows(rows), call.in<T>(0),     call.in<T>(1),
+                          call.in<T>(2), call.in<T>(3), call.in<float>(4),     call.in<float>(5), call.out<T>(0),
                           partials};
       launch_rows(f, call.stream);
       add_dweight(partials, call);

@@ -6,24 +6,14 @@
 //
 // How rows are cut depends on their number alone, so the same bits come out of every GPU.
 
-#include <algorithm>
-
-#include "ops/cuda/copies.cuh"
 #include "ops/cuda/floats.cuh"
+#include "ops/rmsnorm/norm_backward.cuh"
 #include "ops/rmsnorm/rmsnorm.h"
-#include "ops/rmsnorm/rmsnorm_rows.cuh"
 
 namespace centavo {
 namespace {
 
 constexpr int kAnyRowThreads = 256;
-// Of the second kernel: columns of a block, of 32 bytes together, and threads to a column.
-constexpr int kTile = 8;
-constexpr int kParts = 32;
-
-// About 512 blocks fill a GPU; more than 64 rows to a block save little.
-int64_t block_rows_of(int64_t rows) { return std::clamp<int64_t>(ceil_div(rows, 512), 8, 64); }
-int64_t blocks_of(int64_t rows) { return ceil_div(rows, block_rows_of(rows)); }
 
 template <class T>
 struct Backward {
@@ -34,67 +24,13 @@ struct Backward {
   const float* rstd;
   T* dx;
   float* partials;  // [blocks, C]; null: dweight is not wanted
-};
 
-// The thread's vectors of one row.
-template <class S, class T>
-struct Row {
-  Vec<T> dh[S::vecs], sum[S::vecs], dsum[S::vecs];
-  float rstd;
-};
-
-// The row that comes next: the thread's vectors in shared memory, which no other thread touches, so without barriers.
-template <class S, class T>
-class NextRow {
- public:
-  static constexpr int bytes = 3 * S::vecs * S::threads * 16;
-
-  __device__ NextRow(int4* shared, const Backward<T>& f) : mine_(shared + threadIdx.x) {
-    if (f.dsum != nullptr) return;
-#pragma unroll
-    for (int k = 0; k < S::vecs; ++k) *place(2, k) = int4{0, 0, 0, 0};
-  }
-
-  __device__ void begin(const Backward<T>& f, int64_t row, int vectors) {
-    const int64_t start = row * f.columns;
-    rstd_ = f.rstd[row];
-    begin_operand(0, f.dh + start, vectors);
-    begin_operand(1, f.sum + start, vectors);
-    if (f.dsum != nullptr) begin_operand(2, f.dsum + start, vectors);
-  }
-
-  __device__ Row<S, T> take() const {
-    wait_for_copies();
-    Row<S, T> row;
-#pragma unroll
-    for (int k = 0; k < S::vecs; ++k) {
-      row.dh[k] = at(0, k);
-      row.sum[k] = at(1, k);
-      row.dsum[k] = at(2, k);
-    }
-    row.rstd = rstd_;
-    return row;
-  }
-
- private:
-  __device__ int4* place(int operand, int k) const { return mine_ + (operand * S::vecs + k) * S::threads; }
-  __device__ Vec<T> at(int operand, int k) const { return Vec<T>::load(reinterpret_cast<const T*>(place(operand, k))); }
-  // Zeros where the row has no such vector; nothing is read then.
-  __device__ void begin_operand(int operand, const T* row, int vectors) {
-#pragma unroll
-    for (int k = 0; k < S::vecs; ++k) {
-      const int at = vector_at<S>(k);
-      copy_async_16(place(operand, k), row + at * Vec<T>::size, at >= vectors);
-    }
-  }
-
-  int4* mine_;
-  float rstd_ = 0;
+  __device__ NormOperands<T> operands() const { return {dh, sum, dsum, columns}; }
 };
 
 // sum over the thread's columns of dh * weight * sum
 template <class S, class T>
-__device__ float dot_of(const Row<S, T>& row, const Vec<T> (&weights)[S::vecs]) {
+__device__ float dot_of(const NormRow<S, T>& row, const Vec<T> (&weights)[S::vecs]) {
   constexpr int kSize = Vec<T>::size;
   float dot = 0;
 #pragma unroll
@@ -122,8 +58,9 @@ __device__ void backward_vector(const float (&dh)[kSize], const float (&weight)[
 }
 
 template <class S, class T>
-__device__ void backward_row(const Backward<T>& f, int64_t at_row, float mean, int vectors, const Row<S, T>& row,
-                             const Vec<T> (&weights)[S::vecs], float (&dweight)[S::vecs][Vec<T>::size]) {
+__device__ void backward_row(const Backward<T>& f, int64_t at_row, float rstd, float mean, int vectors,
+                             const NormRow<S, T>& row, const Vec<T> (&weights)[S::vecs],
+                             float (&dweight)[S::vecs][Vec<T>::size]) {
   constexpr int kSize = Vec<T>::size;
   T* to = f.dx + at_row * f.columns;
 #pragma unroll
@@ -133,46 +70,11 @@ __device__ void backward_row(const Backward<T>& f, int64_t at_row, float mean, i
     unpack(weights[k].at, weight);
     unpack(row.sum[k].at, sum);
     unpack(row.dsum[k].at, dx);
-    backward_vector(dh, weight, sum, row.rstd, mean, dx, dweight[k]);
+    backward_vector(dh, weight, sum, rstd, mean, dx, dweight[k]);
     Vec<T> packed;
     pack(dx, packed.at);
     const int at = vector_at<S>(k);
     if (at < vectors) packed.store_global(to + at * kSize);
-  }
-}
-
-// The floats of one vector of T, in 16-byte accesses.
-template <int kSize>
-__device__ void store_floats(const float (&from)[kSize], float* to) {
-#pragma unroll
-  for (int e = 0; e < kSize; e += 4) {
-    *reinterpret_cast<float4*>(to + e) = float4{from[e], from[e + 1], from[e + 2], from[e + 3]};
-  }
-}
-
-// The block's sums; where each warp has rows of its own, those of the warps in order.
-template <class S, class T>
-__device__ void store_partials(const float (&dweight)[S::vecs][Vec<T>::size], int vectors, float* to) {
-  constexpr int kSize = Vec<T>::size;
-  if constexpr (S::rows == 1) {
-#pragma unroll
-    for (int k = 0; k < S::vecs; ++k) {
-      const int at = vector_at<S>(k);
-      if (at < vectors) store_floats(dweight[k], to + at * kSize);
-    }
-  } else {
-    __shared__ alignas(16) float parts[S::rows][S::vecs * S::row_threads * kSize];
-#pragma unroll
-    for (int k = 0; k < S::vecs; ++k) {
-      store_floats(dweight[k], parts[threadIdx.x / S::row_threads] + vector_at<S>(k) * kSize);
-    }
-    __syncthreads();
-    for (int c = threadIdx.x; c < vectors * kSize; c += S::threads) {
-      float total = 0;
-#pragma unroll
-      for (int r = 0; r < S::rows; ++r) total += parts[r][c];
-      to[c] = total;
-    }
   }
 }
 
@@ -183,25 +85,31 @@ __global__ void __launch_bounds__(S::threads, 512 / S::threads) backward_rows(co
   const int vectors = static_cast<int>(f.columns) / Vec<T>::size;
   const int64_t first = blockIdx.x * f.block_rows + threadIdx.x / S::row_threads;
   const int64_t end = min((blockIdx.x + int64_t{1}) * f.block_rows, f.rows);
-  NextRow<S, T> next(next_row, f);
-  if (first < end) next.begin(f, first, vectors);
+  NextNormRow<S, T> next(next_row, f.dsum != nullptr);
+  float next_rstd = 0;
+  const auto begin = [&](int64_t row) {
+    next_rstd = f.rstd[row];
+    next.begin(f.operands(), row, vectors);
+  };
+  if (first < end) begin(first);
   Vec<T> weight[S::vecs];
   load_row<S>(f.weight, vectors, weight);
   float dweight[S::vecs][Vec<T>::size] = {};
   int turn = 0;
   for (int64_t at = first; at < end; at += S::rows) {
-    Row<S, T> row = next.take();
+    NormRow<S, T> row = next.take();
+    const float rstd = next_rstd;
     const float dot = dot_of(row, weight);
     // Behind the dot product, which has needed all that was read there.
-    if (at + S::rows < end) next.begin(f, at + S::rows, vectors);
-    const float mean = row_sum<S>(dot, shared[turn]) * row.rstd / static_cast<float>(f.columns);
+    if (at + S::rows < end) begin(at + S::rows);
+    const float mean = row_sum<S>(dot, shared[turn]) * rstd / static_cast<float>(f.columns);
     forget<S>(row.dh);
     forget<S>(row.sum);
     forget<S>(weight);
-    backward_row<S>(f, at, mean, vectors, row, weight, dweight);
+    backward_row<S>(f, at, rstd, mean, vectors, row, weight, dweight);
     turn ^= 1;
   }
-  if (f.partials != nullptr) store_partials<S, T>(dweight, vectors, f.partials + blockIdx.x * f.columns);
+  if (f.partials != nullptr) store_norm_partials<S, T>(dweight, vectors, f.partials + blockIdx.x * f.columns);
 }
 
 // Rows of any width and alignment, read twice; dweight is summed in the workspace, a column by one thread.
@@ -230,35 +138,15 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
   }
 }
 
-// dweight of kTile columns: each of kParts threads adds every kParts-th block in order, then these sums are added.
-template <class G>
-__global__ void __launch_bounds__(kTile* kParts)
-    add_partials(const float* partials, int64_t blocks, int64_t columns, Bind bind, G* dweight) {
-  __shared__ float sums[kParts][kTile + 1];
-  const int64_t c = int64_t{blockIdx.x} * kTile + threadIdx.x;
-  float total = 0;
-  if (c < columns) {
-#pragma unroll 16
-    for (int64_t b = threadIdx.y; b < blocks; b += kParts) total += partials[b * columns + c];
-  }
-  sums[threadIdx.y][threadIdx.x] = total;
-  __syncthreads();
-  if (threadIdx.y != 0 || c >= columns) return;
-  total = bind == Bind::add ? to_float(dweight[c]) : 0.0f;
-#pragma unroll
-  for (int t = 0; t < kParts; ++t) total += sums[t][threadIdx.x];
-  dweight[c] = from_float<G>(total);
-}
-
 // Lets the kernel for rows of this width have its shared memory.
 template <class T>
 void prepare_rows(int64_t columns) {
   if (!fits_row_shapes<T>(columns)) return;
   visit_row_shape(columns / Vec<T>::size, [](auto shape) {
     using S = decltype(shape);
-    cuda_check(
-        cudaFuncSetAttribute(backward_rows<S, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, NextRow<S, T>::bytes),
-        "rmsnorm_grad, shared memory");
+    cuda_check(cudaFuncSetAttribute(backward_rows<S, T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    NextNormRow<S, T>::bytes),
+               "rmsnorm_grad, shared memory");
   });
 }
 
@@ -268,7 +156,7 @@ void launch_rows(const Backward<T>& f, cudaStream_t stream) {
   if (fits_row_shapes<T>(f.columns) && aligned_for_vectors({f.dh, f.dsum, f.sum, f.weight, f.dx, f.partials})) {
     visit_row_shape(f.columns / Vec<T>::size, [&](auto shape) {
       using S = decltype(shape);
-      backward_rows<S><<<blocks, S::threads, NextRow<S, T>::bytes, stream>>>(f);
+      backward_rows<S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
     });
   } else {
     backward_any_rows<<<blocks, kAnyRowThreads, 0, stream>>>(f);
@@ -276,17 +164,10 @@ void launch_rows(const Backward<T>& f, cudaStream_t stream) {
   check_launch("rmsnorm_grad");
 }
 
-template <class G>
-void launch_add(const float* partials, int64_t rows, int64_t columns, Bind bind, G* dweight, cudaStream_t stream) {
-  add_partials<<<blocks_for(columns, kTile), dim3(kTile, kParts), 0, stream>>>(partials, blocks_of(rows), columns, bind,
-                                                                               dweight);
-  check_launch("rmsnorm_grad, dweight");
-}
-
 }  // namespace
 
 int64_t rmsnorm_grad_cuda_workspace(const OpView& v, const CudaTraits&) {
-  return v.has_output(1) ? blocks_of(v.rows(0)) * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
+  return v.has_output(1) ? norm_blocks(v.rows(0)) * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
 }
 
 CudaKernel rmsnorm_grad_cuda(const OpView& v, const CudaTraits&) {
@@ -302,10 +183,11 @@ CudaKernel rmsnorm_grad_cuda(const OpView& v, const CudaTraits&) {
       using G = typename decltype(gradient_tag)::type;
       return [=](const CudaCall& call) {
         float* partials = wants_weight ? static_cast<float*>(call.workspace) : nullptr;
-        const Backward<T> f{rows,          columns,       block_rows_of(rows), call.in<T>(0),  call.in<T>(1),
-                            call.in<T>(2), call.in<T>(3), call.in<float>(4),   call.out<T>(0), partials};
+        const Backward<T> f{rows,          columns,       norm_block_rows(rows), call.in<T>(0),  call.in<T>(1),
+                            call.in<T>(2), call.in<T>(3), call.in<float>(4),     call.out<T>(0), partials};
         launch_rows(f, call.stream);
-        if (wants_weight) launch_add(partials, rows, columns, bind, call.out<G>(1), call.stream);
+        if (!wants_weight) return;
+        launch_add_norm_partials(partials, norm_blocks(rows), columns, columns, bind, call.out<G>(1), call.stream);
       };
     });
   });
