@@ -30,7 +30,7 @@ TEST(CudnnLibrary, AnOldOneIsRefused) {
   EXPECT_EQ(find_cudnn({kOld}).handle, nullptr);
 }
 
-TEST(CudnnLibrary, OneForAnotherCudaIsRefused) {
+TEST(CudnnLibrary, OneForAnotherToolkitIsRefused) {
   EXPECT_THAT(find_cudnn({kOtherCuda}).refusal, HasSubstr("cuDNN 9.19 is for CUDA 12 and this program for CUDA " +
                                                           std::to_string(CUDART_VERSION / 1000)));
 }

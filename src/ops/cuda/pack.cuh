@@ -7,9 +7,10 @@ namespace centavo {
 
 // What N elements are accessed as.
 template <size_t kBytes>
-using Accessed =
-    std::conditional_t<kBytes >= 16, int4,
-                       std::conditional_t<kBytes == 8, int2, std::conditional_t<kBytes == 4, int32_t, int16_t>>>;
+using Accessed = std::conditional_t<
+    kBytes >= 16, int4,
+    std::conditional_t<kBytes == 8, int2,
+                       std::conditional_t<kBytes == 4, int32_t, std::conditional_t<kBytes == 2, int16_t, int8_t>>>>;
 
 // The address must be a multiple of the size, or of 16 where there are more bytes; these are several accesses then.
 template <class T, int N>
@@ -18,6 +19,7 @@ struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16) Pack {
 
   using Access = Accessed<N * sizeof(T)>;
   static constexpr int kAccesses = static_cast<int>(N * sizeof(T) / sizeof(Access));
+  static_assert(kAccesses * sizeof(Access) == N * sizeof(T));
 
   __device__ static Pack load(const T* from) {
     Pack pack;
