@@ -24,7 +24,7 @@ constexpr float kClearlyFaster = 0.995f;
 // fast by turns are timed again, each alone for so long that the clock follows it, the second half of it counted.
 constexpr double kLongFlops = 2e10;
 constexpr float kWorthTimingAgain = 1.10f;
-constexpr float kAloneMs = 24;
+constexpr float kAloneMs = 16;
 // Operands rotate through this much memory, several times an L2 cache, as they come from memory in a step.
 constexpr int64_t kRotatedBytes = int64_t{256} << 20;
 constexpr int64_t kMostSets = 8;
