@@ -114,10 +114,14 @@ std::vector<Case> swiglu_cases(const Model& m) {
   const auto gate_up = [=](const Call& call) {
     return call.input("gate_up", DType::bf16, {m.tokens, 2 * m.intermediate});
   };
+  const auto grad = [=](const Call& call, const std::vector<Into>& outputs) {
+    const BufferId ds = call.input("ds", DType::bf16, {m.tokens, m.intermediate});
+    call.builder().call("swiglu_grad", {ds, gate_up(call)}, outputs);
+  };
   return {{"swiglu", shape, [=](const Call& call) { swiglu(call.builder(), call.name("s"), gate_up(call)); }},
-          {"swiglu_grad", shape, [=](const Call& call) {
-             const BufferId ds = call.input("ds", DType::bf16, {m.tokens, m.intermediate});
-             call.builder().call("swiglu_grad", {ds, gate_up(call)}, {call.name("dgate_up")});
+          {"swiglu_grad", shape, [=](const Call& call) { grad(call, {call.name("dgate_up")}); }},
+          {"swiglu_grad_with_s", shape, [=](const Call& call) {
+             grad(call, {call.name("dgate_up"), call.name("s")});
            }}};
 }
 

@@ -6,6 +6,7 @@
 #include "machine/cpu/guard.h"
 #include "passes/differentiate.h"
 #include "passes/edges.h"
+#include "passes/fuse_replays.h"
 #include "passes/optimize.h"
 #include "passes/place.h"
 #include "passes/precision.h"
@@ -72,6 +73,7 @@ constexpr NamedPass kPasses[] = {
     {"precision",
      [](Program p, const Request& r) { return precision(std::move(p), r.ops, training_policy(r.config)); }},
     {"recompute", [](Program p, const Request& r) { return recompute(std::move(p), r.ops, r.techniques.recompute); }},
+    {"fuse_replays", [](Program p, const Request&) { return fuse_replays(std::move(p)); }},
     {"offload", [](Program p, const Request& r) { return offload(std::move(p), r.techniques.offload); }},
     {"shard", [](Program p, const Request& r) { return shard(std::move(p), r.ops, cuts_of(r)); }},
     {"sections", [](Program p, const Request& r) { return sections_of(std::move(p), r); }},

@@ -16,7 +16,10 @@ std::vector<Shape> grad_shapes(const OpView& v) {
   expect(ds.size() == 2, "ds must be [N, F], not {}", to_string(ds));
   const Shape gate_up = {ds[0], 2 * ds[1]};
   expect(v.in(1) == gate_up, "gate_up must be {}, not {}", to_string(gate_up), to_string(v.in(1)));
-  return {gate_up};
+  const auto root_of = [&](BufferId id) { return v.program().root(id); };
+  const bool in_gate_up = v.has_output(1) && root_of(v.op().outputs[1].buffer) == root_of(v.op().inputs[1]);
+  expect(!in_gate_up, "s must not share memory with gate_up");
+  return {gate_up, ds};
 }
 
 void gradient(Gradients& g, const Op& op) {
@@ -28,8 +31,10 @@ Cost cost(const OpView& v) {
   return {.flops = 20.0 * static_cast<double>(v.output(0).elements()), .bytes = operand_bytes(v)};
 }
 
+// s is one product more.
 Cost grad_cost(const OpView& v) {
-  return {.flops = 26.0 * static_cast<double>(v.input(0).elements()), .bytes = operand_bytes(v)};
+  const double each = v.has_output(1) ? 27.0 : 26.0;
+  return {.flops = each * static_cast<double>(v.input(0).elements()), .bytes = operand_bytes(v)};
 }
 
 }  // namespace
@@ -52,11 +57,19 @@ OpDef swiglu_def() {
 OpDef swiglu_grad_def() {
   return {.kind = "swiglu_grad",
           .inputs = {{"ds"}, {"gate_up"}},
-          .outputs = {{"dgate_up"}},
+          .outputs = {{"dgate_up"}, {"s", Type::compute, Slot::optional, Slot::writes_only, Slot::own_part}},
           .attributes = {},
           .shapes = grad_shapes,
           .cost = grad_cost,
           .cpu = swiglu_grad_cpu};
+}
+
+std::optional<Op> swiglu_grad_with_s(const Op& grad, const Op& replay) {
+  if (grad.kind != "swiglu_grad" || replay.kind != "swiglu") return std::nullopt;
+  if (grad.outputs.size() != 1 || grad.inputs[1] != replay.inputs[0]) return std::nullopt;
+  Op with_s = grad;
+  with_s.outputs.push_back(replay.outputs[0]);
+  return with_s;
 }
 
 }  // namespace centavo

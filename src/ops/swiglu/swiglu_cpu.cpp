@@ -33,8 +33,9 @@ void forward_row(const T* gate, const T* up, int64_t columns, T* s) {
   }
 }
 
-template <class T>
-void backward_row(const T* ds, const T* gate, const T* up, int64_t columns, T* dgate, T* dup) {
+// s: with kWithS, what forward_row writes; may lie where ds does.
+template <bool kWithS, class T>
+void backward_row(const T* ds, const T* gate, const T* up, int64_t columns, T* dgate, T* dup, T* s) {
   using A = Accumulator<T>;
 #pragma omp simd
   for (int64_t c = 0; c < columns; ++c) {
@@ -42,7 +43,9 @@ void backward_row(const T* ds, const T* gate, const T* up, int64_t columns, T* d
     const A x = convert<A>(gate[c]);
     const Sigmoid<A> sigma = sigmoid(x);
     dgate[c] = convert<T>(d * convert<A>(up[c]) * (sigma.value * (A(1) + x * sigma.rest)));
-    dup[c] = convert<T>(d * (x * sigma.value));
+    const A silu = x * sigma.value;
+    dup[c] = convert<T>(d * silu);
+    if constexpr (kWithS) s[c] = convert<T>(silu * convert<A>(up[c]));
   }
 }
 
@@ -70,8 +73,14 @@ CpuKernel swiglu_grad_cpu(const OpView& v, const CpuTraits&) {
     return [=](const CpuCall& call) {
       parallel_for(rows, kRowsPerThread, [&](int64_t r) {
         const T* gate = call.in<T>(1) + r * 2 * columns;
+        const T* ds = call.in<T>(0) + r * columns;
         T* dgate = call.out<T>(0) + r * 2 * columns;
-        backward_row(call.in<T>(0) + r * columns, gate, gate + columns, columns, dgate, dgate + columns);
+        T* s = call.out<T>(1);
+        if (s == nullptr) {
+          backward_row<false>(ds, gate, gate + columns, columns, dgate, dgate + columns, s);
+        } else {
+          backward_row<true>(ds, gate, gate + columns, columns, dgate, dgate + columns, s + r * columns);
+        }
       });
     };
   });

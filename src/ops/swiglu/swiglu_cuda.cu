@@ -1,7 +1,8 @@
 // Each thread takes kItems vectors of 16 bytes of s, a block's width apart, with the gate and up vectors they belong
 // to; s is numbered through, so that a block may span rows. Moves the bytes of each operand once. Rows that are no
 // whole number of vectors go element by element. Loads stand under no branch, so that all of a thread are on their way
-// at once: past the end the last vector is read again and nothing written.
+// at once: past the end the last vector is read again and nothing written. (It may be another thread's s already; then
+// nobody looks at it.)
 //
 // What comes from a product is read past the L2 cache's reuse order, what the next product reads stays in it.
 
@@ -40,13 +41,15 @@ __device__ inline float swiglu_of(float gate, float up) {
   return gate * sigmoid(gate, TypeTag<T>{}).value * up;
 }
 
-// From ds, gate and up to dgate and dup, in the places of gate and up.
+// From ds, gate and up to s, dgate and dup, in their places.
 template <class T>
-__device__ inline void to_gradient(float ds, float& gate, float& up) {
+__device__ inline void to_gradient(float& ds, float& gate, float& up) {
   const Sigmoid sigma = sigmoid(gate, TypeTag<T>{});
   const float silu = gate * sigma.value;
+  const float s = silu * up;
   gate = ds * up * (sigma.value + silu * sigma.rest);
   up = ds * silu;
+  ds = s;
 }
 
 // [N, F] beside [N, 2F], both in units of a vector or of an element.
@@ -103,9 +106,10 @@ __global__ void __launch_bounds__(kElementThreads) swiglu_elements(const T* gate
   s[i] = from_float<T>(swiglu_of<T>(to_float(gate[0]), to_float(gate[rows.columns])));
 }
 
-template <class T>
+// s: with kWithS, what swiglu writes; may lie where ds does.
+template <bool kWithS, class T>
 __global__ void __launch_bounds__(kElementThreads)
-    swiglu_grad_vectors(const T* ds, const T* gate_up, const Rows rows, T* dgate_up) {
+    swiglu_grad_vectors(const T* ds, const T* gate_up, const Rows rows, T* dgate_up, T* s) {
   constexpr int kSize = Vec<T>::size;
   Vec<T> dss[kItems], gates[kItems], ups[kItems];
 #pragma unroll
@@ -131,19 +135,24 @@ __global__ void __launch_bounds__(kElementThreads)
     T* to = dgate_up + rows.gate(i) * kSize;
     gates[j].store_global(to);
     ups[j].store_global(to + rows.columns * kSize);
+    if constexpr (kWithS) {
+      pack(d, dss[j].at);
+      dss[j].store_global(s + int64_t{i} * kSize);
+    }
   }
 }
 
-template <class T>
+template <bool kWithS, class T>
 __global__ void __launch_bounds__(kElementThreads)
-    swiglu_grad_elements(const T* ds, const T* gate_up, const Rows rows, T* dgate_up) {
+    swiglu_grad_elements(const T* ds, const T* gate_up, const Rows rows, T* dgate_up, T* s) {
   const int64_t i = grid_thread();
   if (i >= rows.units) return;
   const int64_t at = rows.gate(i);
-  float gate = to_float(gate_up[at]), up = to_float(gate_up[at + rows.columns]);
-  to_gradient<T>(to_float(ds[i]), gate, up);
+  float d = to_float(ds[i]), gate = to_float(gate_up[at]), up = to_float(gate_up[at + rows.columns]);
+  to_gradient<T>(d, gate, up);
   dgate_up[at] = from_float<T>(gate);
   dgate_up[at + rows.columns] = from_float<T>(up);
+  if constexpr (kWithS) s[i] = from_float<T>(d);
 }
 
 // Units of vectors are numbered in 32 bits, of which a block may run over by its width.
@@ -191,14 +200,13 @@ CudaKernel swiglu_grad_cuda(const OpView& v, const CudaTraits&) {
       const T* ds = call.in<T>(0);
       const T* gate_up = call.in<T>(1);
       T* to = call.out<T>(0);
+      T* s = call.out<T>(1);
+      const auto vectors = s != nullptr ? swiglu_grad_vectors<true, T> : swiglu_grad_vectors<false, T>;
+      const auto elements = s != nullptr ? swiglu_grad_elements<true, T> : swiglu_grad_elements<false, T>;
       launch<T>(
-          rows, columns, aligned_for_vectors({ds, gate_up, to}),
-          [&](unsigned grid, Rows r) {
-            swiglu_grad_vectors<<<grid, kElementThreads, 0, call.stream>>>(ds, gate_up, r, to);
-          },
-          [&](unsigned grid, Rows r) {
-            swiglu_grad_elements<<<grid, kElementThreads, 0, call.stream>>>(ds, gate_up, r, to);
-          });
+          rows, columns, aligned_for_vectors({ds, gate_up, to, s}),
+          [&](unsigned grid, Rows r) { vectors<<<grid, kElementThreads, 0, call.stream>>>(ds, gate_up, r, to, s); },
+          [&](unsigned grid, Rows r) { elements<<<grid, kElementThreads, 0, call.stream>>>(ds, gate_up, r, to, s); });
       check_launch("swiglu_grad");
     };
   });

@@ -4,6 +4,7 @@
 
 #include "ops/swiglu/swiglu.h"
 #include "tests/support/cuda_check.h"
+#include "tests/support/swiglu_cases.h"
 
 namespace centavo::testing {
 namespace {
@@ -64,6 +65,18 @@ TEST(SwiGluCuda, BackwardOfEverySize) {
     const double bound = 18 * kF32 * std::max(1.0, factor / largest);
     expect_cuda_close(forward, in, DType::f32, {"dgate_up"}, bound);
     expect_cuda_close(forward, in, DType::bf16, {"dgate_up"}, bound + 1.01 * kBf16);
+  }
+}
+
+TEST(SwiGluCuda, BackwardGivesTheForwardsBitsAsWell) {
+  NEEDS_GPU();
+  for (const auto& [rows, columns] : sizes()) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const Tensors& in : swiglu_grad_inputs(rows, columns)) {
+        SCOPED_TRACE(fmt::format("{} {}", name_of(dtype), columns));
+        expect_same_swiglu_grads(run_step_cuda(build(swiglu_grad_three_times(rows, columns), dtype), in));
+      }
+    }
   }
 }
 

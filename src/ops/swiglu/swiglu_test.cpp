@@ -4,7 +4,9 @@
 
 #include <cmath>
 
+#include "tests/support/models.h"
 #include "tests/support/op_check.h"
+#include "tests/support/swiglu_cases.h"
 
 namespace centavo::testing {
 namespace {
@@ -88,6 +90,40 @@ TEST(SwiGlu, BackwardOfEveryDtypeAndAwkwardSize) {
   }
 }
 
+TEST(SwiGlu, BackwardGivesTheForwardsBitsAsWell) {
+  for (const int64_t columns : {1, 6, 31, 32, 33, 127, 4096}) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      for (const Tensors& in : swiglu_grad_inputs(7, columns)) {
+        SCOPED_TRACE(fmt::format("{} {}", name_of(dtype), columns));
+        expect_same_swiglu_grads(run_step(build(swiglu_grad_three_times(7, columns), dtype), in));
+      }
+    }
+  }
+}
+
+// One product and one store for each element of s.
+TEST(SwiGlu, CostOfTheSecondOutput) {
+  const Program p = build(swiglu_grad_three_times(7, 5), DType::bf16);
+  const auto cost_of = [&](size_t op) { return test_ops().at("swiglu_grad").cost(OpView(p, p.sections[0].ops[op])); };
+  EXPECT_EQ(cost_of(2).bytes - cost_of(1).bytes, 7 * 5 * 2);
+  EXPECT_EQ(cost_of(2).flops - cost_of(1).flops, 7 * 5);
+}
+
+TEST(SwiGlu, WithSAreAGradAndAForwardOfOneInput) {
+  const Program p = build(swiglu_grad_three_times(7, 5));
+  const std::vector<Op>& ops = p.sections[0].ops;
+  Op expected = ops[2];
+  expected.id = expected.logical = ops[1].id;
+  expected.outputs = {ops[1].outputs[0], ops[0].outputs[0]};
+  EXPECT_EQ(swiglu_grad_with_s(ops[1], ops[0]), expected);
+  EXPECT_EQ(swiglu_grad_with_s(ops[2], ops[0]), std::nullopt) << "it writes one already";
+  EXPECT_EQ(swiglu_grad_with_s(ops[0], ops[0]), std::nullopt);
+  EXPECT_EQ(swiglu_grad_with_s(ops[1], ops[1]), std::nullopt);
+  Op other = ops[0];
+  other.inputs[0] = p.find("ds");
+  EXPECT_EQ(swiglu_grad_with_s(ops[1], other), std::nullopt);
+}
+
 TEST(SwiGlu, Repeatable) {
   for (const Forward& forward : {plain(65, 129), backward(65, 129)}) {
     expect_repeatable(forward, random_inputs(build(forward)), DType::f32);
@@ -102,6 +138,13 @@ TEST(SwiGlu, RejectsShapes) {
         b.call("swiglu_grad", {b.parameter("ds", {2, 3}), b.parameter("gate_up", {2, 8})}, {"dgate_up"});
       },
       "gate_up must be [2, 6]");
+  expect_shape_error(
+      [](Builder& b) {
+        const BufferId gate_up = b.parameter("gate_up", {2, 6});
+        const BufferId s = b.program.add({.name = "s", .shape = {2, 3}, .view = View{gate_up, 6}});
+        b.call("swiglu_grad", {b.parameter("ds", {2, 3}), gate_up}, {"dgate_up", s});
+      },
+      "s must not share memory with gate_up");
 }
 
 }  // namespace
