@@ -46,6 +46,7 @@ struct Model {
   int64_t tokens, hidden, intermediate, heads, kv_heads, vocab;
   DType state;  // of gradients and moments; f32 goes with a master
   int64_t head_dim() const { return hidden / heads; }
+  int64_t qkv_width() const { return (heads + 2 * kv_heads) * head_dim(); }
   // Of one layer.
   int64_t parameters() const {
     return hidden * (2 * hidden + 2 * kv_heads * head_dim() + 3 * intermediate) + 2 * hidden;
@@ -54,7 +55,8 @@ struct Model {
 
 const Model kModels[] = {{"7b", "bf16-stochastic", 16384, 3584, 18944, 28, 4, 152064, DType::bf16},
                          {"1b", "bf16", 32768, 2048, 8192, 32, 8, 128256, DType::f32},
-                         {"160m", "bf16", 65536, 768, 3072, 12, 12, 32000, DType::f32}};
+                         {"160m", "bf16", 65536, 768, 3072, 12, 12, 32000, DType::f32},
+                         {"gpt2", "bf16", 8192, 768, 3072, 12, 12, 50304, DType::f32}};
 
 // Appends one call; its buffers carry the number of the call.
 class Call {
@@ -180,11 +182,34 @@ std::vector<Case> layernorm_cases(const Model& m) {
 }
 
 Case rope_case(const Model& m) {
-  const int64_t width = (m.heads + 2 * m.kv_heads) * m.head_dim();
+  const int64_t width = m.qkv_width();
   return {"rope", fmt::format("[{}, {}]", m.tokens, width), [=](const Call& call) {
             const BufferId qkv = call.input("qkv", DType::bf16, {m.tokens, width});
             const BufferId table = call.input("table", DType::f32, {m.tokens, m.head_dim()});
             rope(call.builder(), call.name("y"), qkv, table, m.heads, m.kv_heads);
+          }};
+}
+
+// Bias gradients of the second and later micro-batches.
+std::vector<Case> linear_db_cases(const Model& m) {
+  std::vector<Case> cases;
+  for (const int64_t width : {m.hidden, m.qkv_width(), m.intermediate}) {
+    cases.push_back({"linear_db", fmt::format("[{}, {}] added", m.tokens, width), [=](const Call& call) {
+                       const BufferId dy = call.input("dy", DType::bf16, {m.tokens, width});
+                       const BufferId dbias = call.input("dbias", m.state, {width});
+                       call.builder().call("linear_db", {dy}, {Into(dbias, Bind::add)});
+                     }});
+  }
+  return cases;
+}
+
+Case embedding_grad_case(const Model& m, Bind bind) {
+  const char* how = bind == Bind::add ? " added" : "";
+  return {"embedding_grad", fmt::format("[{}, {}] of {}{}", m.tokens, m.hidden, m.vocab, how), [=](const Call& call) {
+            const BufferId tokens = call.input("tokens", DType::i32, {m.tokens});
+            const BufferId dx = call.input("dx", DType::bf16, {m.tokens, m.hidden});
+            const BufferId dweight = call.input("dweight", m.state, {m.vocab, m.hidden});
+            call.builder().call("embedding_grad", {tokens, dx}, {Into(dweight, bind)}, {{"vocab_size", m.vocab}});
           }};
 }
 
@@ -203,11 +228,8 @@ std::vector<Case> embedding_cases(const Model& m) {
              const BufferId table = call.input("position_weight", DType::bf16, {kPositions, m.hidden});
              embedding(call.builder(), call.name("x"), tokens(call), weight, {positions, table});
            }},
-          {"embedding_grad", shape, [=](const Call& call) {
-             const BufferId dx = call.input("dx", DType::bf16, {m.tokens, m.hidden});
-             const BufferId dweight = call.input("dweight", m.state, {m.vocab, m.hidden});
-             call.builder().call("embedding_grad", {tokens(call), dx}, {dweight}, {{"vocab_size", m.vocab}});
-           }}};
+          embedding_grad_case(m, Bind::write),
+          embedding_grad_case(m, Bind::add)};
 }
 
 Case copy_case() {
@@ -218,7 +240,8 @@ Case copy_case() {
 
 std::vector<Case> cases_of(const Model& m) {
   std::vector<Case> cases = {adamw_case(m), sqnorm_case(m), rope_case(m)};
-  for (const auto& more : {swiglu_cases(m), gelu_cases(m), rmsnorm_cases(m), layernorm_cases(m), embedding_cases(m)}) {
+  for (const auto& more :
+       {swiglu_cases(m), gelu_cases(m), rmsnorm_cases(m), layernorm_cases(m), linear_db_cases(m), embedding_cases(m)}) {
     cases.insert(cases.end(), more.begin(), more.end());
   }
   return cases;

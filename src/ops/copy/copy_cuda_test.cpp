@@ -26,6 +26,26 @@ TEST(CopyCuda, BetweenAndWithinHomes) {
   }
 }
 
+// From and into windows of other buffers, at any element, with what begins alike and what does not.
+TEST(CopyCuda, WindowsOffTheGrid) {
+  NEEDS_GPU();
+  for (const int64_t from : {0, 1, 2, 8}) {
+    for (const int64_t to : {0, 1, 3, 16}) {
+      const Forward forward = [=](Builder& b) {
+        const auto window = [&](const char* name, BufferId whole, int64_t at, int64_t count) {
+          return b.program.add({.name = name, .dtype = b.compute(), .shape = {count}, .view = View{whole, at}});
+        };
+        const BufferId x = b.parameter("x", {5000}, false);
+        const BufferId y = copy(b, x, "y");
+        copy(b, window("part", x, from, 4099), Into(window("place", y, to, 4099)));
+      };
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        expect_cuda_equals_cpu(forward, random_inputs(build(forward)), dtype, {"y"});
+      }
+    }
+  }
+}
+
 TEST(CopyCuda, IntegersAndEightBitFloats) {
   NEEDS_GPU();
   const Forward forward = [](Builder& b) {

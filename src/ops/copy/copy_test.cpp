@@ -33,6 +33,19 @@ TEST(Copy, IntegersAndEightBitFloats) {
   for (const char* name : {"i", "n", "q"}) EXPECT_EQ(out.at(std::string(name) + ".copy"), in.at(name));
 }
 
+TEST(Copy, WindowsOfOtherBuffers) {
+  const Forward forward = [](Builder& b) {
+    const auto window = [&](const char* name, BufferId whole, int64_t at) {
+      return b.program.add({.name = name, .dtype = b.compute(), .shape = {2}, .view = View{whole, at}});
+    };
+    const BufferId x = b.parameter("x", {5}, false);
+    const BufferId y = copy(b, x, "y");
+    copy(b, window("part", x, 1), Into(window("place", y, 3)));
+  };
+  const Tensors out = run_step(build(forward), {{"x", {1, 2, 3, 4, 5}}});
+  EXPECT_EQ(out.at("y"), (std::vector<double>{1, 2, 3, 2, 3}));
+}
+
 TEST(Copy, BetweenHomes) {
   const Forward there_and_back = [](Builder& b) {
     const BufferId away = copy(b, b.parameter("x", {5, 7}), "away");

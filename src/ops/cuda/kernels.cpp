@@ -40,7 +40,7 @@ const std::vector<Row>& kernels() {
       {"linear", linear_cuda, linear_cuda_workspace},
       {"linear_dx", linear_dx_cuda, linear_dx_cuda_workspace},
       {"linear_dw", linear_dw_cuda, linear_dw_cuda_workspace},
-      {"linear_db", linear_db_cuda, linear_db_cuda_workspace},
+      {"linear_db", linear_db_cuda},
       {"rmsnorm", rmsnorm_cuda},
       {"rmsnorm_grad", rmsnorm_grad_cuda, rmsnorm_grad_cuda_workspace},
       {"layernorm", layernorm_cuda},

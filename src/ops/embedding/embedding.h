@@ -8,9 +8,9 @@
 // Backward: each row of a table sums the gradients of its tokens; the table of positions has an embedding_grad of its
 // own, with positions for tokens and P for V.
 //   dweight[v] = sum over n with tokens[n] = v of dx[n]   [V, C]  gradient
-// dx [N, C] T. Tokens are sorted by id into segments (a stable counting sort), each segment is summed in token order
-// in the accumulator of T and rounded once, together with what was there when the binding adds. Rows that no token
-// names become 0, or stay untouched when the binding adds.
+// dx [N, C] T. Tokens are gathered by id into segments, each segment is summed in token order in the accumulator of T
+// and rounded once, together with what was there when the binding adds. Rows that no token names become 0, or stay
+// untouched when the binding adds.
 //
 // Ids outside [0, V) are refused by the host before upload, positions stay below P. Should another arrive, nothing is
 // read or written out of bounds: its row counts as 0 and its row of dx is left out.
@@ -48,7 +48,7 @@ CpuKernel embedding_grad_cpu(const OpView& view, const CpuTraits& traits);
 CudaKernel embedding_grad_cuda(const OpView& view, const CudaTraits& traits);
 // Bytes of the sorted tokens: i32 ends [V], i32 order [N].
 int64_t embedding_grad_cpu_workspace(const OpView& view, const CpuTraits& traits);
-// Bytes of the segments, of the tokens and their positions twice, and of the sort.
+// Bytes of the segments: i32 [V] twice and [N] three times, and the ids of the long ones.
 int64_t embedding_grad_cuda_workspace(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

@@ -150,11 +150,11 @@ TEST(EmbeddingCuda, GradientOfEveryVocabularyAndCount) {
   }
 }
 
-// Segments at the border of what one warp sums, and one token alone.
+// Segments at the borders of what one warp sums and of what a block loads at once.
 TEST(EmbeddingCuda, GradientOfLongSegments) {
   NEEDS_GPU();
   for (const int64_t columns : {1, 33, 264, 1032}) {
-    for (const int64_t length : {63, 64, 65, 127, 128, 129, 3000}) {
+    for (const int64_t length : {31, 32, 33, 63, 64, 65, 127, 128, 129, 3000}) {
       const Sizes s{2 * length + 5, 40, columns};
       for (const DType dtype : kTypes) {
         SCOPED_TRACE(fmt::format("{} columns, segments of {}", columns, length));
@@ -163,6 +163,38 @@ TEST(EmbeddingCuda, GradientOfLongSegments) {
         for (size_t n = 0; n < in["tokens"].size(); ++n) in["tokens"][n] = n < 5 ? 38 : n % 2 == 0 ? 7 : 39;
         expect_cuda_equals_cpu(forward, in, dtype, {"dweight"});
       }
+    }
+  }
+}
+
+// More long segments than are taken at once, and more tokens than are sorted at once.
+TEST(EmbeddingCuda, GradientOfManyLongSegments) {
+  NEEDS_GPU();
+  for (const Sizes& s : {Sizes{12001, 300, 40}, Sizes{140003, 5, 8}}) {
+    const Forward forward = scatter(s, DType::f32, Onto::nothing);
+    Tensors in = inputs(forward, s);
+    for (size_t n = 0; n < in["tokens"].size(); ++n) in["tokens"][n] = static_cast<double>(n * 7 % s.vocab);
+    for (const DType dtype : kTypes) expect_cuda_equals_cpu(forward, in, dtype, {"dweight"});
+  }
+}
+
+// dx and dweight are windows of other buffers, at any element.
+TEST(EmbeddingCuda, GradientOfWindows) {
+  NEEDS_GPU();
+  const Sizes s{257, 33, 264};
+  for (const int64_t offset : {1, 2, 4, 8}) {
+    for (const Bind bind : {Bind::write, Bind::add}) {
+      const Forward forward = [=](Builder& b) {
+        const auto window = [&](const char* name, BufferId whole, const Shape& shape) {
+          const DType dtype = b.program.buffer(whole).dtype;
+          return b.program.add({.name = name, .dtype = dtype, .shape = shape, .view = View{whole, offset}});
+        };
+        const BufferId dx = window("dx", b.parameter("all", {8 + s.tokens * s.columns}), {s.tokens, s.columns});
+        const BufferId unit = b.parameter("unit", {8 + s.vocab * s.columns});
+        const BufferId dweight = window("dweight", unit, {s.vocab, s.columns});
+        b.call("embedding_grad", {ids(b, "tokens", s.tokens), dx}, {Into(dweight, bind)}, {{"vocab_size", s.vocab}});
+      };
+      for (const DType dtype : kTypes) expect_cuda_equals_cpu(forward, inputs(forward, s), dtype, {"unit"});
     }
   }
 }

@@ -51,7 +51,6 @@ CpuKernel linear_db_cpu(const OpView& view, const CpuTraits& traits);
 int64_t linear_cuda_workspace(const OpView& view, const CudaTraits& traits);
 int64_t linear_dx_cuda_workspace(const OpView& view, const CudaTraits& traits);
 int64_t linear_dw_cuda_workspace(const OpView& view, const CudaTraits& traits);
-int64_t linear_db_cuda_workspace(const OpView& view, const CudaTraits& traits);
 
 CudaKernel linear_cuda(const OpView& view, const CudaTraits& traits);
 CudaKernel linear_dx_cuda(const OpView& view, const CudaTraits& traits);

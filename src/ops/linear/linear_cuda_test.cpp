@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -139,11 +140,51 @@ TEST(LinearCuda, GradientOpsInEveryDtypeAndAwkwardSize) {
   }
 }
 
+// Tiles of every width, rows that leave parts of a cluster without work, and a cut that no block fills.
 TEST(LinearCuda, DbiasOfWideAndNarrowRows) {
   NEEDS_GPU();
-  for (const int64_t m : {1, 255, 256, 257, 2048}) {
-    const Forward sums = [=](Builder& b) { b.call("linear_db", {b.parameter("dy", {1031, m})}, {"dbias"}); };
-    expect_within_bound(sums, "dbias", 1031);
+  for (const int64_t m : {1, 255, 256, 257, 384, 768, 1032, 2048, 2304, 3072, 6400, 12295}) {
+    for (const int64_t n : {5, 1031}) {
+      const Forward sums = [=](Builder& b) { b.call("linear_db", {b.parameter("dy", {n, m})}, {"dbias"}); };
+      expect_within_bound(sums, "dbias", n);
+    }
+  }
+}
+
+// dy and dbias are windows of other buffers, at any element. A window that begins elsewhere is read element by element,
+// in the same order: the same bits.
+TEST(LinearCuda, DbiasOfWindows) {
+  NEEDS_GPU();
+  const int64_t n = 1031, m = 768;
+  const auto sums = [=](int64_t offset) -> Forward {
+    return [=](Builder& b) {
+      const BufferId all = b.parameter("all", {8 + n * m});
+      const BufferId dy = b.program.add({.name = "dy",
+                                         .dtype = b.compute(),
+                                         .shape = {n, m},
+                                         .kind = BufferKind::activation,
+                                         .view = View{all, offset}});
+      const DType kept = b.compute() == DType::f64 ? DType::f64 : DType::f32;
+      const BufferId unit =
+          b.program.add({.name = "unit", .dtype = kept, .shape = {m + 8}, .kind = BufferKind::gradient});
+      const BufferId dbias = b.program.add(
+          {.name = "dbias", .dtype = kept, .shape = {m}, .kind = BufferKind::gradient, .view = View{unit, offset}});
+      b.call("linear_db", {dy}, {dbias});
+      b.call("linear_db", {dy}, {Into(dbias, Bind::add)});
+    };
+  };
+  std::vector<double> rows = random_values("dy", n * m);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    std::vector<double> first;
+    for (const int64_t offset : {0, 1, 2, 4, 8}) {
+      Tensors in = {{"all", std::vector<double>(static_cast<size_t>(8 + n * m))}};
+      std::ranges::copy(rows, in["all"].begin() + offset);
+      expect_cuda_close(sums(offset), in, dtype, {"dbias"},
+                        2 * bound(sums(offset), in, "dbias", n) + 2 * unit_roundoff(DType::f32));
+      const std::vector<double> dbias = run_step_cuda(build(sums(offset), dtype), in).at("dbias");
+      if (offset == 0) first = dbias;
+      EXPECT_EQ(dbias, first) << "offset " << offset;
+    }
   }
 }
 

@@ -7,7 +7,7 @@
 
 #include <cfloat>
 
-#include "ops/cuda/device.cuh"
+#include "ops/cuda/cluster.cuh"
 #include "ops/lm_head_loss/score_cuda.h"
 
 namespace centavo {
@@ -17,7 +17,6 @@ constexpr int kThreads = 512;
 constexpr int kPassThreads = 1024;
 constexpr int kPassVectors = 4;  // in flight
 constexpr int kMostVectors = 8;
-constexpr int kMostBlocks = 8;  // of a portable cluster
 
 template <class T>
 struct Rows {
@@ -146,31 +145,6 @@ __device__ double loss_of(const Softmax& softmax, float correct) {
 
 // --- a cluster of blocks
 
-__device__ void cluster_arrive() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
-#endif
-}
-
-__device__ void cluster_wait() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
-#endif
-}
-
-// What `local` is in the shared memory of another block of the cluster.
-__device__ float of_block(const float* local, int block) {
-  float value = 0;
-#if __CUDA_ARCH__ >= 900
-  uint32_t address;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-               : "=r"(address)
-               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(local))), "r"(block));
-  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
-#endif
-  return value;
-}
-
 // The blocks' maxima and sums together, in order of blocks. The caller waits for the cluster before it ends: until then
 // others read its `shared`.
 __device__ Softmax over_cluster(const Softmax& own, int blocks, float* shared) {
@@ -297,22 +271,6 @@ void visit_vectors(int vectors, F&& f) {
   f(std::integral_constant<int, kMostVectors>{});
 }
 
-template <class T>
-void launch_cluster(void (*kernel)(Rows<T>), const Rows<T>& rows, int64_t count, CUstream_st* stream) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = static_cast<unsigned>(rows.blocks);
-  attribute.val.clusterDim.y = 1;
-  attribute.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(count * rows.blocks));
-  config.blockDim = dim3(kThreads);
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = rows.blocks > 1 ? 1 : 0;
-  cuda_check(cudaLaunchKernelEx(&config, kernel, rows), "scoring logits");
-}
-
 template <class T, bool kDifferentiates>
 void launch(const Rows<T>& rows, int64_t count, int vectors, CUstream_st* stream) {
   if (rows.blocks == 0) {
@@ -320,15 +278,9 @@ void launch(const Rows<T>& rows, int64_t count, int vectors, CUstream_st* stream
     return check_launch("scoring logits");
   }
   visit_vectors(vectors, [&](auto size) {
-    launch_cluster(score_in_registers<T, decltype(size)::value, kDifferentiates>, rows, count, stream);
+    launch_clusters("scoring logits", score_in_registers<T, decltype(size)::value, kDifferentiates>,
+                    {static_cast<unsigned>(count), rows.blocks, kThreads}, stream, rows);
   });
-}
-
-// Was this file compiled for a GPU with clusters, and is it one?
-bool has_clusters() {
-  cudaFuncAttributes attributes;
-  cuda_check(cudaFuncGetAttributes(&attributes, score_in_registers<float, 1, false>), "asking for a kernel");
-  return attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
 }
 
 }  // namespace
@@ -337,7 +289,7 @@ RowScorer::RowScorer(DType dtype, int64_t vocab, bool differentiates)
     : dtype_(dtype), vocab_(vocab), differentiates_(differentiates) {
   constexpr int64_t kBlockVectors = int64_t{kThreads} * kMostVectors;
   const int64_t vectors = ceil_div(vocab, 16 / size_of(dtype));
-  const int most = has_clusters() ? kMostBlocks : 1;
+  const int most = has_clusters(score_in_registers<float, 1, false>) ? kMostClusterBlocks : 1;
   for (int blocks = 1; blocks <= most; blocks *= 2) {
     if (vectors > blocks * kBlockVectors) continue;
     blocks_ = blocks;
