@@ -8,9 +8,13 @@
 
 #include "base/nvml.h"
 #include "machine/cuda/count_non_finite.h"
+#include "machine/cuda/cuda_machine.h"
 #include "machine/cuda/gpu.h"
 #include "machine/cuda/pinned_staging.h"
+#include "ops/all.h"
 #include "ops/cuda/check.cuh"
+#include "passes/place.h"
+#include "program/text.h"
 #include "tests/support/cuda_check.h"
 
 namespace centavo::testing {
@@ -91,6 +95,25 @@ TEST(NonFiniteCuda, AreCountedAndTheFirstIsNamed) {
   bf16[32] = 0xffc0;  // NaN
   EXPECT_EQ(counted(bf16, DType::bf16).count, 2);
   EXPECT_EQ(counted(bf16, DType::bf16).first, 31);
+}
+
+// A device arena that is had, a host arena that is not.
+Program too_large_for_the_host() {
+  return place(
+      parse("centavo 1\nranks 1\nbuffer step i64[1] control persistent\nbuffer x f32[67108864] parameter persistent\n"
+            "buffer h f32[4398046511104] parameter persistent host\nsection only\n  %1 step = advance(step)\nstep "
+            "only\n"));
+}
+
+TEST(CudaMachineCuda, OneThatCannotBeMadeGivesItsMemoryBack) {
+  NEEDS_GPU();
+  const OpTable ops = all_ops();
+  std::vector<int64_t> free_bytes;
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THROW(CudaMachine(too_large_for_the_host(), ops, {}), OutOfMemory);
+    free_bytes.push_back(open_gpu(0).free_bytes);
+  }
+  EXPECT_GT(free_bytes[1], free_bytes[0] - (int64_t{128} << 20)) << "an arena of 256 MiB";
 }
 
 // Where the driver's NVML is there it knows the GPU under CUDA's name for it.

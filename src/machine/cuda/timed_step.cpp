@@ -1,8 +1,6 @@
 // A step with the times of its ops: graphs as those of every step, with an event behind each op. So the GPU never waits
 // for the host, and its clock and its memory's are those of a run.
 
-#include <memory>
-
 #include "machine/cuda/cuda_machine.h"
 #include "machine/virtual/virtual_machine.h"
 #include "ops/cuda/check.cuh"
@@ -10,20 +8,7 @@
 namespace centavo {
 namespace {
 
-struct Destroy {
-  void operator()(CUevent_st* event) const { cudaEventDestroy(event); }
-  void operator()(CUgraphExec_st* graph) const { cudaGraphExecDestroy(graph); }
-};
-using Event = std::unique_ptr<CUevent_st, Destroy>;
-using Graph = std::unique_ptr<CUgraphExec_st, Destroy>;
-
-Event timing_event() {
-  cudaEvent_t event = nullptr;
-  cuda_check(cudaEventCreate(&event), "making an event");
-  return Event(event);
-}
-
-double seconds_between(const Event& from, const Event& to) {
+double seconds_between(const CudaEvent& from, const CudaEvent& to) {
   float milliseconds = 0;
   cuda_check(cudaEventElapsedTime(&milliseconds, from.get(), to.get()), "timing an op");
   return milliseconds * 1e-3;
@@ -34,24 +19,26 @@ double seconds_between(const Event& from, const Event& to) {
 // An event belongs to one op of one call, so each call of a section is captured.
 std::vector<Span> CudaMachine::timed_step() {
   if (!launched_ || options_.debug) return Machine::timed_step();
-  const Event origin = timing_event();
-  std::vector<Event> ends(ops_in_step(program_));
-  for (Event& end : ends) end = timing_event();
-  std::vector<Graph> graphs;
+  const CudaEvent origin = new_timing_event();
+  std::vector<CudaEvent> ends(ops_in_step(program_));
+  for (CudaEvent& end : ends) end = new_timing_event();
+  std::vector<CudaGraphExec> graphs;
   auto next = ends.begin();
   const OpMark mark = [&](const Op& op) {
     cuda_check(cudaEventRecordWithFlags((next++)->get(), stream(op.lane), cudaEventRecordExternal), "timing an op");
   };
   for (const Call& call : program_.step) {
-    for (int64_t i = 0; i < call.times; ++i) graphs.emplace_back(capture(call.section, mark));
+    for (int64_t i = 0; i < call.times; ++i) {
+      graphs.push_back(instantiated(capture([&] { enqueue(sections_.at(call.section), mark); })));
+    }
   }
   cuda_check(cudaEventRecord(origin.get(), stream(Lane::compute)), "timing a step");
-  for (const Graph& graph : graphs) {
+  for (const CudaGraphExec& graph : graphs) {
     cuda_check(cudaGraphLaunch(graph.get(), stream(Lane::compute)), "launching a section");
   }
   wait();
   std::vector<double> seconds;
-  for (const Event& end : ends) seconds.push_back(seconds_between(origin, end));
+  for (const CudaEvent& end : ends) seconds.push_back(seconds_between(origin, end));
   return spans_from_ends(program_, LaneModel::parallel, seconds);
 }
 
