@@ -74,6 +74,13 @@ class CudaMachine : public Machine {
   struct Track;
   using OpMark = std::function<void(const Op& op)>;  // called when the op has been enqueued
 
+  // A section's graph with an event in front of its first op and one behind each op.
+  struct TimedSection {
+    CudaGraph graph;  // owns the nodes
+    CudaGraphExec executable;
+    std::vector<CUgraphNode_st*> records;  // in the order of the events
+  };
+
   std::byte* root_memory(BufferId root) const;
   Operand bind(BufferId id, Lane lane);
   std::vector<Prepared> prepare(const Section& section, const OpTable& ops);
@@ -85,6 +92,8 @@ class CudaMachine : public Machine {
   void enqueue(const std::vector<Prepared>& section, const OpMark& mark = {});
   CudaGraph capture(const std::function<void()>& work);
   static CudaGraphExec instantiated(const CudaGraph& graph);
+  TimedSection timed_section(const std::string& name);
+  void prepare_timed_step();
   void launch_observed(const Call& call, int64_t& index, const OpObserver& observer);
   CUstream_st* stream(Lane lane) const { return streams_[static_cast<size_t>(lane)].get(); }
 
@@ -99,6 +108,8 @@ class CudaMachine : public Machine {
   std::map<BufferId, size_t> ring_of_;  // by root
   std::map<std::string, std::vector<Prepared>> sections_;
   std::map<std::string, CudaGraphExec> graphs_;
+  std::map<std::string, TimedSection> timed_sections_;  // empty before the first timed step
+  std::vector<CudaEvent> timing_events_;                // as many as a step records
   std::array<CudaStream, kLanes> streams_;
   CudaStream upload_;
   std::array<CudaEvent, kLanes> joins_;

@@ -9,6 +9,7 @@
 struct CUevent_st;
 struct CUgraph_st;
 struct CUgraphExec_st;
+struct CUgraphNode_st;
 struct CUstream_st;
 
 namespace centavo {
