@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <limits>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "machine/cuda/cuda_machine.h"
 #include "machine/cuda/gpu.h"
 #include "machine/cuda/pinned_staging.h"
+#include "machine/cuda/tuning_file.h"
 #include "ops/all.h"
 #include "ops/cuda/check.cuh"
 #include "passes/place.h"
@@ -95,6 +97,24 @@ TEST(NonFiniteCuda, AreCountedAndTheFirstIsNamed) {
   bf16[32] = 0xffc0;  // NaN
   EXPECT_EQ(counted(bf16, DType::bf16).count, 2);
   EXPECT_EQ(counted(bf16, DType::bf16).first, 31);
+}
+
+TEST(TuningFile, ChoicesMadeAnotherWayAreNotTaken) {
+  const Gpu gpu{.name = "GPU X", .pci_bus_id = {}, .traits = {}, .total_bytes = 0, .free_bytes = 0};
+  const TuningFile file(::testing::TempDir() + "tuning_file_test", gpu);
+  TuningTable saved;
+  saved.set("case", "choice");
+  file.save(saved);
+  TuningTable loaded;
+  file.load(loaded);
+  EXPECT_EQ(loaded.find("case"), "choice");
+
+  std::string before_ways = file.path();
+  before_ways.erase(before_ways.rfind("-way"), before_ways.rfind('.') - before_ways.rfind("-way"));
+  std::filesystem::rename(file.path(), before_ways);
+  TuningTable other;
+  file.load(other);
+  EXPECT_EQ(other.find("case"), "");
 }
 
 // A device arena that is had, a host arena that is not.
