@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <limits>
+#include <set>
 #include <vector>
 
 #include "base/nvml.h"
@@ -97,6 +98,21 @@ TEST(NonFiniteCuda, AreCountedAndTheFirstIsNamed) {
   bf16[32] = 0xffc0;  // NaN
   EXPECT_EQ(counted(bf16, DType::bf16).count, 2);
   EXPECT_EQ(counted(bf16, DType::bf16).first, 31);
+}
+
+// Candidates are timed on it, whatever they take it for.
+TEST(ScratchCuda, IsFiniteAndVaries) {
+  NEEDS_GPU();
+  open_gpu(0);
+  CudaLibraries libraries;
+  std::vector<uint16_t> numbers(1 << 20);
+  const auto bytes = static_cast<int64_t>(numbers.size() * sizeof(uint16_t));
+  auto* const scratch = static_cast<std::byte*>(libraries.scratch(bytes));
+  for (const DType dtype : {DType::bf16, DType::f32}) {
+    EXPECT_EQ(count_non_finite(scratch, dtype, bytes / size_of(dtype), libraries.stream()).count, 0);
+  }
+  PinnedStaging().to_host(std::as_writable_bytes(std::span(numbers)), scratch, libraries.stream());
+  EXPECT_GT(std::set<uint16_t>(numbers.begin(), numbers.end()).size(), 1000U);
 }
 
 TEST(TuningFile, ChoicesMadeAnotherWayAreNotTaken) {
