@@ -86,6 +86,7 @@ class CudaMachine : public Machine {
   std::vector<Prepared> prepare(const Section& section, const OpTable& ops);
   void bind_operands();
   void allocate();
+  int64_t device_bytes() const;  // of its arena and its lenders'
   [[noreturn]] void refuse_allocation(Home home, int64_t bytes) const;
   void run(const Prepared& prepared, Track& track);
   void load(size_t ring, Lane lane, Track& track);

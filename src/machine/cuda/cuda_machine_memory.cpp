@@ -8,6 +8,11 @@
 
 namespace centavo {
 
+int64_t CudaMachine::device_bytes() const {
+  const int64_t lent = options_.lender == nullptr ? 0 : options_.lender->device_bytes();
+  return lent + (arenas_.contains(Home::device) ? program_.arena_bytes.at(Home::device) : 0);
+}
+
 void CudaMachine::refuse_allocation(Home home, int64_t bytes) const {
   if (home == Home::host) {
     throw OutOfMemory(
@@ -15,11 +20,11 @@ void CudaMachine::refuse_allocation(Home home, int64_t bytes) const {
                     "memory of the host. By region:{}",
                     bytes, region_table(program_)));
   }
-  require_free_of_others(DeviceKind::cuda, "the plan", bytes);
+  require_free_of_others(DeviceKind::cuda, "the plan", bytes, device_bytes());
   throw OutOfMemory(
       fmt::format("the plan needs {} bytes of device memory and {} are free on {}; use memory = \"…GiB\", a smaller "
                   "micro_batch or seq_len. By region:{}",
-                  bytes, gpu_.free_bytes, gpu_.name, region_table(program_)));
+                  bytes, open_gpu(options_.gpu).free_bytes, gpu_.name, region_table(program_)));
 }
 
 // Pinned memory is the driver's: it counts against no limit on locked memory (RLIMIT_MEMLOCK).
