@@ -55,9 +55,11 @@ std::string refusal_of(const LibraryWish& wish, const std::string& candidate) {
   return refusal.empty() ? refusal : fmt::format("{} ({})", refusal, candidate);
 }
 
+bool is_bare_name(const std::string& candidate) { return candidate.find('/') == candidate.npos; }
+
 bool is_there(const std::string& candidate) {
   std::error_code unreadable;
-  return candidate.find('/') == candidate.npos || fs::exists(candidate, unreadable);
+  return is_bare_name(candidate) || fs::exists(candidate, unreadable);
 }
 
 }  // namespace
@@ -77,6 +79,7 @@ void* OpenLibrary::find(const char* function) const { return ::dlsym(handle, fun
 
 OpenLibrary open_library(const LibraryWish& wish, const std::vector<std::string>& candidates) {
   OpenLibrary library;
+  bool names_a_file = false;
   for (const std::string& candidate : candidates) {
     if (!is_there(candidate)) continue;
     std::string refusal = refusal_of(wish, candidate);
@@ -91,7 +94,9 @@ OpenLibrary open_library(const LibraryWish& wish, const std::vector<std::string>
       return library;
     }
     // A file that will not do says more than the bare name that is not found.
-    if (library.refusal.empty()) library.refusal = refusal;
+    const bool is_a_file = !is_bare_name(candidate);
+    if (library.refusal.empty() || (is_a_file && !names_a_file)) library.refusal = refusal;
+    names_a_file = names_a_file || is_a_file;
   }
   return library;
 }

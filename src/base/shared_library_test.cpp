@@ -37,9 +37,12 @@ TEST(SharedLibrary, TheFirstThatWillDoIsTaken) {
 }
 
 TEST(SharedLibrary, WhatWillNotDoIsNamed) {
-  const OpenLibrary library = open_library(at_least(kNew), {fake("old"), "libcentavo_has_none.so.9"});
-  EXPECT_EQ(library.handle, nullptr);
-  EXPECT_EQ(library.refusal, "version 91000 is old (" + fake("old") + ")");
+  const std::string bare_name = "libcentavo_has_none.so.9";
+  for (const auto& candidates : {std::vector{fake("old"), bare_name}, std::vector{bare_name, fake("old")}}) {
+    const OpenLibrary library = open_library(at_least(kNew), candidates);
+    EXPECT_EQ(library.handle, nullptr);
+    EXPECT_EQ(library.refusal, "version 91000 is old (" + fake("old") + ")");
+  }
 }
 
 TEST(SharedLibrary, AMissingLibraryIsNamed) {

@@ -30,24 +30,28 @@ std::string named(const GpuProcess& process) {
   return fmt::format("process {}{}", process.pid, facts.empty() ? "" : fmt::format(" ({})", fmt::join(facts, ", ")));
 }
 
-std::string named(const std::vector<GpuProcess>& processes) {
+std::string names_of_others(const std::vector<GpuProcess>& processes) {
   std::vector<std::string> names;
   for (const GpuProcess& process : processes) {
     if (process.pid != ::getpid()) names.push_back(named(process));
   }
-  return names.empty() ? "other processes, which nvidia-smi may name" : fmt::format("{}", fmt::join(names, ", "));
+  const bool ids_are_ours = names.size() < processes.size();
+  if (!ids_are_ours || names.empty()) return "other processes, which nvidia-smi may name";
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 }  // namespace
 
 std::string held_by_others(const std::string& what, int64_t needed_bytes, const GpuMemory& memory) {
-  const int64_t could_be_free = memory.total_bytes - kContextBytes;
+  const int64_t could_be_free = memory.total_bytes - memory.own_bytes - kContextBytes;
   if (needed_bytes <= memory.free_bytes || needed_bytes > could_be_free) return {};
   return fmt::format(
-      "{} needs {} of memory and {} of the {} of {} are free, the rest is held by {}; end what need not run, or use "
+      "{} needs {} of memory and {} of the {} of {} are free, {} held by {}; end what need not run, or use "
       "memory = \"…GiB\" or a smaller micro_batch",
       what, gibibytes(needed_bytes), gibibytes(memory.free_bytes), gibibytes(memory.total_bytes), memory.gpu,
-      named(memory.processes));
+      memory.own_bytes > 0 ? fmt::format("{} are this run's own and the rest is", gibibytes(memory.own_bytes))
+                           : "the rest is",
+      names_of_others(memory.processes));
 }
 
 }  // namespace centavo

@@ -13,7 +13,9 @@ struct GpuMemory {
   std::string gpu;  // its name
   int64_t total_bytes = 0;
   int64_t free_bytes = 0;
-  std::vector<GpuProcess> processes;  // on it, this one too
+  int64_t own_bytes = 0;  // held by this process, besides its context
+  // On it. Where this one is missing, the ids are not those that this process sees: a container's host gives its own.
+  std::vector<GpuProcess> processes = {};
 };
 
 // "the run needs 9.0 GiB of memory and 2.0 of the 16.0 GiB of NVIDIA X are free, others hold them: process 17 (python,

@@ -39,11 +39,15 @@ DeviceChoice choose_device(std::string_view wanted, int64_t ranks) {
   return {DeviceKind::cuda};
 }
 
-void require_free_of_others(DeviceKind device, const std::string& what, int64_t needed_bytes) {
+void require_free_of_others(DeviceKind device, const std::string& what, int64_t needed_bytes, int64_t own_bytes) {
   if (device == DeviceKind::cpu) return;
   const Gpu gpu = open_gpu(0);
-  const std::string held =
-      held_by_others(what, needed_bytes, {gpu.name, gpu.total_bytes, gpu.free_bytes, Nvml(gpu.pci_bus_id).processes()});
+  const GpuMemory memory{.gpu = gpu.name,
+                         .total_bytes = gpu.total_bytes,
+                         .free_bytes = gpu.free_bytes,
+                         .own_bytes = own_bytes,
+                         .processes = Nvml(gpu.pci_bus_id).processes()};
+  const std::string held = held_by_others(what, needed_bytes, memory);
   if (!held.empty()) throw DeviceError(held);
 }
 

@@ -43,8 +43,8 @@ std::string gpu_bus_id();
 int64_t available_bytes(DeviceKind device);
 
 // Throws DeviceError, with their names, when other processes hold memory of the GPU that `what` needs and would have
-// without them.
-void require_free_of_others(DeviceKind device, const std::string& what, int64_t needed_bytes);
+// without them. `own_bytes` of it are held by this process.
+void require_free_of_others(DeviceKind device, const std::string& what, int64_t needed_bytes, int64_t own_bytes = 0);
 
 struct MachineOptions {
   DeviceKind device = DeviceKind::cpu;

@@ -21,7 +21,6 @@ void StepSampler::step_ended(double seconds) {
   ++ended_;
   if (compares(ended_)) {
     samples_.push_back(sampled_);
-    sampled_seconds_ += seconds;
   } else if (ended_ > kWarmUpSteps && !traces(ended_)) {
     plain_seconds_ += seconds;
     ++plain_steps_;
@@ -40,7 +39,9 @@ const std::vector<Span>* StepSampler::typical() const {
 
 double StepSampler::mean_step_seconds() const {
   if (plain_steps_ > 0) return plain_seconds_ / static_cast<double>(plain_steps_);
-  return samples_.empty() ? 0 : sampled_seconds_ / static_cast<double>(samples_.size());
+  double seconds = 0;
+  for (const std::vector<Span>& sample : samples_) seconds += end_of(sample);
+  return samples_.empty() ? 0 : seconds / static_cast<double>(samples_.size());
 }
 
 }  // namespace centavo

@@ -34,7 +34,8 @@ class StepSampler {
   // Of the steps sampled for comparison the one of median length; null before there is one. It points into the program
   // that ran.
   const std::vector<Span>* typical() const;
-  // Mean over the steps after the warm-up that were not sampled; over the sampled ones where there are no others.
+  // Mean over the steps after the warm-up that were not sampled. Where there are no others, over the sampled ones, from
+  // their first op to their last: getting ready to time them is no part of a step.
   double mean_step_seconds() const;
 
  private:
@@ -46,7 +47,6 @@ class StepSampler {
   int64_t ended_ = 0;
   std::vector<Span> sampled_;  // the last that was
   std::vector<std::vector<Span>> samples_;
-  double sampled_seconds_ = 0;
   double plain_seconds_ = 0;
   int64_t plain_steps_ = 0;
 };

@@ -9,11 +9,13 @@ namespace {
 
 Program small_program() { return program_by_hand("section micro\n  %1 b = copy(a)\n  %2 c = copy(b)\nstep micro*2\n"); }
 
+constexpr double kSecondsToPrepare = 100;  // a timed step
+
 // Runs a step as a machine would; was it timed?
 bool run_step(StepSampler& sampler, const Program& program, double seconds) {
   const bool timed = sampler.samples_next();
   if (timed) sampler.sampled(walk(program, LaneModel::one_lane, [&](const OpView&) { return seconds / 4; }));
-  sampler.step_ended(seconds);
+  sampler.step_ended(timed ? seconds + kSecondsToPrepare : seconds);
   return timed;
 }
 
@@ -31,6 +33,14 @@ TEST(StepSampler, SamplesThreeStepsAfterTheWarmUp) {
   const std::vector<Span>& spans = *sampler.typical();
   ASSERT_EQ(spans.size(), 4U);
   EXPECT_EQ(spans[3].end, 4) << "the median of 3, 4 and 5 seconds";
+}
+
+TEST(StepSampler, AShortRunIsAsLongAsItsOps) {
+  const Program program = small_program();
+  StepSampler sampler({.compare = true, .trace_step = {}}, 4);
+  EXPECT_EQ(sampler.mean_step_seconds(), 0);
+  for (int step = 1; step <= 4; ++step) run_step(sampler, program, step);
+  EXPECT_EQ(sampler.mean_step_seconds(), (3 + 4) / 2.0);
 }
 
 TEST(StepSampler, SamplesTheStepOfTheTrace) {

@@ -20,6 +20,7 @@
 #include "machine/cuda/gpu.h"
 #include "ops/cuda/kernels.h"
 #include "tests/support/process.h"
+#include "tests/support/scoped_variable.h"
 
 namespace centavo::testing {
 namespace {
@@ -368,12 +369,22 @@ TEST_F(BadInput, AGpuThatIsNotThere) {
 // The driver's library is the one of tests/fake_libraries/cuda.cpp.
 TEST_F(BadInput, ADriverThatIsTooOld) {
   if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
-  ::setenv("LD_LIBRARY_PATH", fake_library_folder("old_driver").c_str(), 1);
+  const ScopedVariable libraries("LD_LIBRARY_PATH", fake_library_folder("old_driver"));
   train_refused({"device=cuda"}, {"the NVIDIA driver supports CUDA 12.4 and this centavo was built with "}, 4);
   const Outcome automatic = run(train({"device=auto"}));
-  ::unsetenv("LD_LIBRARY_PATH");
   EXPECT_EQ(automatic.code, 0) << automatic.err;
   EXPECT_THAT(automatic.out, HasSubstr("\ndevice     the processor, because the NVIDIA driver supports CUDA 12.4 "));
+}
+
+// The driver is told to take neither the code for this GPU nor what could be compiled for it.
+TEST_F(BadInput, AGpuThatThereIsNoCodeFor) {
+  if (gpu_count() == 0) GTEST_SKIP() << "needs a GPU";
+  const ScopedVariable no_code("CUDA_FORCE_PTX_JIT", "1");
+  const ScopedVariable no_compiler("CUDA_DISABLE_PTX_JIT", "1");
+  train_refused({"device=cuda"}, {"this centavo has no code for ", "or use device = \"cpu\""}, 4);
+  const Outcome automatic = run(train({"device=auto"}));
+  EXPECT_EQ(automatic.code, 0) << automatic.err;
+  EXPECT_THAT(automatic.out, HasSubstr("\ndevice     the processor, because this centavo has no code for "));
 }
 
 TEST_F(BadInput, ATraceOfADebugRun) {

@@ -18,19 +18,13 @@ std::set<int32_t> awaited(const Section& section) {
 
 size_t index_of(Lane lane) { return static_cast<size_t>(lane); }
 
-CUevent_st* new_event() {
-  cudaEvent_t event = nullptr;
-  cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
-  return event;
-}
-
 }  // namespace
 
 // A ring, and for each lane the fixed place where its kernels see the slot.
 struct CudaMachine::Ring {
   RingSlots slots;
   BufferId counter = kNone;  // its root
-  std::array<std::byte*, kLanes> staged = {};
+  std::array<CudaMemory, kLanes> staged;
 };
 
 struct CudaMachine::Operand {
@@ -47,7 +41,7 @@ struct CudaMachine::Prepared {
   std::vector<Operand> outputs;
   std::byte* workspace = nullptr;
   std::vector<BufferId> written;  // roots
-  CUevent_st* done = nullptr;     // where another lane waits for it
+  CudaEvent done;                 // where another lane waits for it
   std::vector<CUevent_st*> after;
 };
 
@@ -62,9 +56,9 @@ CudaMachine::CudaMachine(Program program, const OpTable& ops, const Options& opt
     user_error("the program is for {} ranks and the CUDA machine runs one; use ranks 1", program_.ranks);
   }
   for (size_t i = 0; i < program_.buffers.size(); ++i) names_[program_.buffers[i].name] = static_cast<BufferId>(i);
-  for (CUstream_st*& s : streams_) cuda_check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "making a stream");
-  cuda_check(cudaStreamCreateWithFlags(&upload_, cudaStreamNonBlocking), "making a stream");
-  for (CUevent_st*& event : joins_) event = new_event();
+  for (CudaStream& s : streams_) s = new_stream();
+  upload_ = new_stream();
+  for (CudaEvent& event : joins_) event = new_event();
   fork_ = new_event();
   libraries_ = std::make_unique<CudaLibraries>();
   staging_ = std::make_unique<PinnedStaging>();
@@ -78,23 +72,7 @@ CudaMachine::CudaMachine(Program program, const OpTable& ops, const Options& opt
   bind_operands();
 }
 
-CudaMachine::~CudaMachine() {
-  cudaDeviceSynchronize();
-  for (const auto& [name, graph] : graphs_) cudaGraphExecDestroy(graph);
-  for (const auto& [name, ops] : sections_) {
-    for (const Prepared& op : ops) {
-      if (op.done != nullptr) cudaEventDestroy(op.done);
-    }
-  }
-  for (const auto& [home, arena] : arenas_) home == Home::host ? cudaFreeHost(arena) : cudaFree(arena);
-  for (const Ring& ring : rings_) {
-    for (std::byte* staged : ring.staged) cudaFree(staged);
-  }
-  for (CUevent_st* event : joins_) cudaEventDestroy(event);
-  cudaEventDestroy(fork_);
-  for (CUstream_st* s : streams_) cudaStreamDestroy(s);
-  cudaStreamDestroy(upload_);
-}
+CudaMachine::~CudaMachine() { cudaDeviceSynchronize(); }
 
 // --- before step 0
 
@@ -128,7 +106,10 @@ std::vector<CudaMachine::Prepared> CudaMachine::prepare(const Section& section, 
       if (output.buffer != kNone) prepared.written.push_back(program_.root(output.buffer));
     }
     for (const int32_t id : op.after) prepared.after.push_back(events.at(id));
-    if (waited_for.contains(op.id)) events[op.id] = prepared.done = new_event();
+    if (waited_for.contains(op.id)) {
+      prepared.done = new_event();
+      events[op.id] = prepared.done.get();
+    }
     list.push_back(std::move(prepared));
   }
   return list;
@@ -149,16 +130,17 @@ CudaMachine::Operand CudaMachine::bind(BufferId id, Lane lane) {
                                 .slots = root.ring->slots,
                                 .stride = align_up(root.slot_bytes()),
                                 .bytes = root.slot_bytes()},
-                      .counter = counter});
+                      .counter = counter,
+                      .staged = {}});
   }
   Ring& ring = rings_[ring_of_.at(root_id)];
-  std::byte*& staged = ring.staged[index_of(lane)];
+  CudaMemory& staged = ring.staged[index_of(lane)];
   if (staged == nullptr) {
     void* place = nullptr;
     cuda_check(cudaMalloc(&place, static_cast<size_t>(align_up(ring.slots.bytes))), "allocating a ring's slot");
-    staged = static_cast<std::byte*>(place);
+    staged.reset(static_cast<std::byte*>(place));
   }
-  return {.address = staged + offset,
+  return {.address = staged.get() + offset,
           .ring = static_cast<int64_t>(ring_of_.at(root_id)),
           .whole = program_.buffer(id).slot_bytes() == root.slot_bytes()};
 }
@@ -179,7 +161,7 @@ void CudaMachine::bind_operands() {
 void CudaMachine::load(size_t ring, Lane lane, Track& track) {
   bool& fresh = track.fresh[ring][index_of(lane)];
   if (fresh) return;
-  load_slot(rings_[ring].slots, rings_[ring].staged[index_of(lane)], stream(lane));
+  load_slot(rings_[ring].slots, rings_[ring].staged[index_of(lane)].get(), stream(lane));
   fresh = true;
 }
 
@@ -209,14 +191,14 @@ void CudaMachine::run(const Prepared& prepared, Track& track) {
   for (const Operand& out : prepared.outputs) {
     if (out.ring < 0) continue;
     const auto ring = static_cast<size_t>(out.ring);
-    store_slot(rings_[ring].slots, rings_[ring].staged[index_of(op.lane)], on);
+    store_slot(rings_[ring].slots, rings_[ring].staged[index_of(op.lane)].get(), on);
     track.fresh[ring].fill(false);
     track.fresh[ring][index_of(op.lane)] = true;
   }
   for (size_t i = 0; i < rings_.size(); ++i) {
     if (std::ranges::count(prepared.written, rings_[i].counter) > 0) track.fresh[i].fill(false);
   }
-  if (prepared.done != nullptr) cuda_check(cudaEventRecord(prepared.done, on), "recording an event");
+  if (prepared.done != nullptr) cuda_check(cudaEventRecord(prepared.done.get(), on), "recording an event");
 }
 
 // All lanes start together and end together: a call of a section is a barrier.
@@ -224,9 +206,10 @@ void CudaMachine::enqueue(const std::vector<Prepared>& section, const OpMark& ma
   CUstream_st* const main = stream(Lane::compute);
   std::array<bool, kLanes> used = {};
   for (const Prepared& prepared : section) used[index_of(prepared.op->lane)] = true;
-  cuda_check(cudaEventRecord(fork_, main), "recording an event");
+  cuda_check(cudaEventRecord(fork_.get(), main), "recording an event");
   for (size_t lane = 0; lane < kLanes; ++lane) {
-    if (used[lane] && streams_[lane] != main) cuda_check(cudaStreamWaitEvent(streams_[lane], fork_), "forking");
+    CUstream_st* const other = streams_[lane].get();
+    if (used[lane] && other != main) cuda_check(cudaStreamWaitEvent(other, fork_.get()), "forking");
   }
   Track track{.fresh = std::vector<std::array<bool, kLanes>>(rings_.size())};
   for (const Prepared& prepared : section) {
@@ -234,22 +217,26 @@ void CudaMachine::enqueue(const std::vector<Prepared>& section, const OpMark& ma
     if (mark) mark(*prepared.op);
   }
   for (size_t lane = 0; lane < kLanes; ++lane) {
-    if (!used[lane] || streams_[lane] == main) continue;
-    cuda_check(cudaEventRecord(joins_[lane], streams_[lane]), "recording an event");
-    cuda_check(cudaStreamWaitEvent(main, joins_[lane]), "joining");
+    CUstream_st* const other = streams_[lane].get();
+    if (!used[lane] || other == main) continue;
+    cuda_check(cudaEventRecord(joins_[lane].get(), other), "recording an event");
+    cuda_check(cudaStreamWaitEvent(main, joins_[lane].get()), "joining");
   }
 }
 
-CUgraphExec_st* CudaMachine::capture(const std::string& section, const OpMark& mark) {
+CudaGraph CudaMachine::capture(const std::function<void()>& work) {
   CUstream_st* const main = stream(Lane::compute);
   cuda_check(cudaStreamBeginCapture(main, cudaStreamCaptureModeThreadLocal), "capturing a section");
-  enqueue(sections_.at(section), mark);
+  work();
   cudaGraph_t graph = nullptr;
   cuda_check(cudaStreamEndCapture(main, &graph), "capturing a section");
-  CUgraphExec_st* executable = nullptr;
-  cuda_check(cudaGraphInstantiate(&executable, graph, 0), "making a graph of a section");
-  cuda_check(cudaGraphDestroy(graph), "making a graph of a section");
-  return executable;
+  return CudaGraph(graph);
+}
+
+CudaGraphExec CudaMachine::instantiated(const CudaGraph& graph) {
+  cudaGraphExec_t executable = nullptr;
+  cuda_check(cudaGraphInstantiate(&executable, graph.get(), 0), "making a graph of a section");
+  return CudaGraphExec(executable);
 }
 
 void CudaMachine::launch_observed(const Call& call, int64_t& index, const OpObserver& observer) {
@@ -277,10 +264,12 @@ void CudaMachine::step(const OpObserver& observer) {
       launch_observed(call, index, observer);
       continue;
     }
-    if (launched_ && !graphs_.contains(call.section)) graphs_[call.section] = capture(call.section);
+    if (launched_ && !graphs_.contains(call.section)) {
+      graphs_[call.section] = instantiated(capture([&] { enqueue(sections_.at(call.section)); }));
+    }
     for (int64_t i = 0; i < call.times; ++i) {
       if (launched_) {
-        cuda_check(cudaGraphLaunch(graphs_.at(call.section), stream(Lane::compute)), "launching a section");
+        cuda_check(cudaGraphLaunch(graphs_.at(call.section).get(), stream(Lane::compute)), "launching a section");
       } else {
         enqueue(sections_.at(call.section));
       }
@@ -290,7 +279,7 @@ void CudaMachine::step(const OpObserver& observer) {
 }
 
 void CudaMachine::wait() const {
-  for (CUstream_st* s : streams_) cuda_check(cudaStreamSynchronize(s), "a step on the GPU");
+  for (const CudaStream& s : streams_) cuda_check(cudaStreamSynchronize(s.get()), "a step on the GPU");
 }
 
 void CudaMachine::run_once(Program program, const OpTable& ops) {

@@ -20,15 +20,13 @@
 #include <vector>
 
 #include "machine/cuda/gpu.h"
+#include "machine/cuda/handles.h"
 #include "machine/cuda/pinned_staging.h"
 #include "machine/cuda/rings.h"
 #include "machine/machine.h"
 #include "machine/non_finite.h"
 #include "ops/cuda/libraries.h"
 #include "program/op_table.h"
-
-struct CUevent_st;
-struct CUgraphExec_st;
 
 namespace centavo {
 
@@ -76,18 +74,29 @@ class CudaMachine : public Machine {
   struct Track;
   using OpMark = std::function<void(const Op& op)>;  // called when the op has been enqueued
 
+  // A section's graph with an event in front of its first op and one behind each op.
+  struct TimedSection {
+    CudaGraph graph;  // owns the nodes
+    CudaGraphExec executable;
+    std::vector<CUgraphNode_st*> records;  // in the order of the events
+  };
+
   std::byte* root_memory(BufferId root) const;
   Operand bind(BufferId id, Lane lane);
   std::vector<Prepared> prepare(const Section& section, const OpTable& ops);
   void bind_operands();
   void allocate();
+  int64_t device_bytes() const;  // of its arena and its lenders'
   [[noreturn]] void refuse_allocation(Home home, int64_t bytes) const;
   void run(const Prepared& prepared, Track& track);
   void load(size_t ring, Lane lane, Track& track);
   void enqueue(const std::vector<Prepared>& section, const OpMark& mark = {});
-  CUgraphExec_st* capture(const std::string& section, const OpMark& mark = {});
+  CudaGraph capture(const std::function<void()>& work);
+  static CudaGraphExec instantiated(const CudaGraph& graph);
+  TimedSection timed_section(const std::string& name);
+  void prepare_timed_step();
   void launch_observed(const Call& call, int64_t& index, const OpObserver& observer);
-  CUstream_st* stream(Lane lane) const { return streams_[static_cast<size_t>(lane)]; }
+  CUstream_st* stream(Lane lane) const { return streams_[static_cast<size_t>(lane)].get(); }
 
   Program program_;
   Options options_;
@@ -95,15 +104,17 @@ class CudaMachine : public Machine {
   std::unique_ptr<CudaLibraries> libraries_;
   std::unique_ptr<PinnedStaging> staging_;
   std::map<std::string, BufferId> names_;
-  std::map<Home, std::byte*> arenas_;
+  std::map<Home, CudaMemory> arenas_;
   std::vector<Ring> rings_;
   std::map<BufferId, size_t> ring_of_;  // by root
   std::map<std::string, std::vector<Prepared>> sections_;
-  std::map<std::string, CUgraphExec_st*> graphs_;
-  std::array<CUstream_st*, kLanes> streams_ = {};
-  CUstream_st* upload_ = nullptr;
-  std::array<CUevent_st*, kLanes> joins_ = {};
-  CUevent_st* fork_ = nullptr;
+  std::map<std::string, CudaGraphExec> graphs_;
+  std::map<std::string, TimedSection> timed_sections_;  // empty before the first timed step
+  std::vector<CudaEvent> timing_events_;                // as many as a step records
+  std::array<CudaStream, kLanes> streams_;
+  CudaStream upload_;
+  std::array<CudaEvent, kLanes> joins_;
+  CudaEvent fork_;
   bool launched_ = false;  // a step has run, so every kernel is loaded
 };
 

@@ -8,6 +8,11 @@
 
 namespace centavo {
 
+int64_t CudaMachine::device_bytes() const {
+  const int64_t lent = options_.lender == nullptr ? 0 : options_.lender->device_bytes();
+  return lent + (arenas_.contains(Home::device) ? program_.arena_bytes.at(Home::device) : 0);
+}
+
 void CudaMachine::refuse_allocation(Home home, int64_t bytes) const {
   if (home == Home::host) {
     throw OutOfMemory(
@@ -15,11 +20,11 @@ void CudaMachine::refuse_allocation(Home home, int64_t bytes) const {
                     "memory of the host. By region:{}",
                     bytes, region_table(program_)));
   }
-  require_free_of_others(DeviceKind::cuda, "the plan", bytes);
+  require_free_of_others(DeviceKind::cuda, "the plan", bytes, device_bytes());
   throw OutOfMemory(
       fmt::format("the plan needs {} bytes of device memory and {} are free on {}; use memory = \"…GiB\", a smaller "
                   "micro_batch or seq_len. By region:{}",
-                  bytes, gpu_.free_bytes, gpu_.name, region_table(program_)));
+                  bytes, open_gpu(options_.gpu).free_bytes, gpu_.name, region_table(program_)));
 }
 
 // Pinned memory is the driver's: it counts against no limit on locked memory (RLIMIT_MEMLOCK).
@@ -35,8 +40,8 @@ void CudaMachine::allocate() {
       refuse_allocation(home, bytes);
     }
     cuda_check(status, "allocating an arena");
-    arenas_[home] = static_cast<std::byte*>(memory);
-    if (options_.debug) poison_device(arenas_[home], bytes, stream(Lane::compute));
+    arenas_[home] = CudaMemory(static_cast<std::byte*>(memory), CudaFree{home});
+    if (options_.debug) poison_device(arenas_[home].get(), bytes, stream(Lane::compute));
   }
   // Counters, flags and caches start at zero.
   for (const Buffer& b : program_.buffers) {
@@ -49,7 +54,7 @@ void CudaMachine::allocate() {
 
 std::byte* CudaMachine::root_memory(BufferId root) const {
   const Buffer& b = program_.buffer(root);
-  if (!b.borrowed) return arenas_.at(b.home) + b.offset_bytes.value();
+  if (!b.borrowed) return arenas_.at(b.home).get() + b.offset_bytes.value();
   CHECK(options_.lender != nullptr, "buffer {} is borrowed and there is no lender", b.name);
   return options_.lender->memory(b.name);
 }
@@ -74,7 +79,7 @@ void CudaMachine::write(const std::string& buffer, std::span<const std::byte> by
   std::byte* to = memory(buffer, slot);
   const BufferId id = names_.at(buffer);
   CHECK(static_cast<int64_t>(bytes.size()) == program_.buffer(id).slot_bytes(), "size of {}", buffer);
-  CUstream_st* const on = program_.buffer(program_.root(id)).ring ? upload_ : stream(Lane::compute);
+  CUstream_st* const on = program_.buffer(program_.root(id)).ring ? upload_.get() : stream(Lane::compute);
   staging_->to_device(to, bytes, on);
 }
 

@@ -3,14 +3,21 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <limits>
+#include <set>
 #include <vector>
 
 #include "base/nvml.h"
 #include "machine/cuda/count_non_finite.h"
+#include "machine/cuda/cuda_machine.h"
 #include "machine/cuda/gpu.h"
 #include "machine/cuda/pinned_staging.h"
+#include "machine/cuda/tuning_file.h"
+#include "ops/all.h"
 #include "ops/cuda/check.cuh"
+#include "passes/place.h"
+#include "program/text.h"
 #include "tests/support/cuda_check.h"
 
 namespace centavo::testing {
@@ -91,6 +98,58 @@ TEST(NonFiniteCuda, AreCountedAndTheFirstIsNamed) {
   bf16[32] = 0xffc0;  // NaN
   EXPECT_EQ(counted(bf16, DType::bf16).count, 2);
   EXPECT_EQ(counted(bf16, DType::bf16).first, 31);
+}
+
+// Candidates are timed on it, whatever they take it for.
+TEST(ScratchCuda, IsFiniteAndVaries) {
+  NEEDS_GPU();
+  open_gpu(0);
+  CudaLibraries libraries;
+  std::vector<uint16_t> numbers(1 << 20);
+  const auto bytes = static_cast<int64_t>(numbers.size() * sizeof(uint16_t));
+  auto* const scratch = static_cast<std::byte*>(libraries.scratch(bytes));
+  for (const DType dtype : {DType::bf16, DType::f32}) {
+    EXPECT_EQ(count_non_finite(scratch, dtype, bytes / size_of(dtype), libraries.stream()).count, 0);
+  }
+  PinnedStaging().to_host(std::as_writable_bytes(std::span(numbers)), scratch, libraries.stream());
+  EXPECT_GT(std::set<uint16_t>(numbers.begin(), numbers.end()).size(), 1000U);
+}
+
+TEST(TuningFile, ChoicesMadeAnotherWayAreNotTaken) {
+  const Gpu gpu{.name = "GPU X", .pci_bus_id = {}, .traits = {}, .total_bytes = 0, .free_bytes = 0};
+  const TuningFile file(::testing::TempDir() + "tuning_file_test", gpu);
+  TuningTable saved;
+  saved.set("case", "choice");
+  file.save(saved);
+  TuningTable loaded;
+  file.load(loaded);
+  EXPECT_EQ(loaded.find("case"), "choice");
+
+  std::string before_ways = file.path();
+  before_ways.erase(before_ways.rfind("-way"), before_ways.rfind('.') - before_ways.rfind("-way"));
+  std::filesystem::rename(file.path(), before_ways);
+  TuningTable other;
+  file.load(other);
+  EXPECT_EQ(other.find("case"), "");
+}
+
+// A device arena that is had, a host arena that is not.
+Program too_large_for_the_host() {
+  return place(
+      parse("centavo 1\nranks 1\nbuffer step i64[1] control persistent\nbuffer x f32[67108864] parameter persistent\n"
+            "buffer h f32[4398046511104] parameter persistent host\nsection only\n  %1 step = advance(step)\nstep "
+            "only\n"));
+}
+
+TEST(CudaMachineCuda, OneThatCannotBeMadeGivesItsMemoryBack) {
+  NEEDS_GPU();
+  const OpTable ops = all_ops();
+  std::vector<int64_t> free_bytes;
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THROW(CudaMachine(too_large_for_the_host(), ops, {}), OutOfMemory);
+    free_bytes.push_back(open_gpu(0).free_bytes);
+  }
+  EXPECT_GT(free_bytes[1], free_bytes[0] - (int64_t{128} << 20)) << "an arena of 256 MiB";
 }
 
 // Where the driver's NVML is there it knows the GPU under CUDA's name for it.

@@ -16,11 +16,30 @@ struct Count {
   std::string trouble;  // why there are none; kNoGpu: none is there
 };
 
+// Of the current GPU; empty when its code is there. A GPU that does not start is left to who opens it.
+std::string missing_code() {
+  int index = 0;
+  cudaDeviceProp properties;
+  const bool starts = cudaFree(nullptr) == cudaSuccess && cudaGetDevice(&index) == cudaSuccess &&
+                      cudaGetDeviceProperties(&properties, index) == cudaSuccess;
+  cudaGetLastError();
+  if (!starts || rings_run_here()) return {};
+  const int architecture = 10 * properties.major + properties.minor;
+  return fmt::format(
+      "this centavo has no code for {} (architecture {}); build it again there, or with "
+      "-DCMAKE_CUDA_ARCHITECTURES={}, or use device = \"cpu\"",
+      properties.name, architecture, architecture);
+}
+
 // CUDA's answer to "how many GPUs?" tells what is wrong with the driver.
 Count counted() {
   Count count;
   const cudaError_t status = cudaGetDeviceCount(&count.gpus);
-  if (status == cudaSuccess) return count;
+  if (status == cudaSuccess) {
+    if (count.gpus > 0) count.trouble = missing_code();
+    if (!count.trouble.empty()) count.gpus = 0;
+    return count;
+  }
   cudaGetLastError();
   count.gpus = 0;
   // The runtime says "insufficient" also of a driver that is missing; the driver's library knows.
@@ -65,12 +84,7 @@ Gpu open_gpu(int index) {
   gpu.pci_bus_id = place;
   gpu.traits.architecture = 10 * properties.major + properties.minor;
   gpu.traits.multiprocessors = properties.multiProcessorCount;
-  if (!rings_run_here()) {
-    throw DeviceError(
-        fmt::format("this centavo has no code for {} (architecture {}); build it again there, or with "
-                    "-DCMAKE_CUDA_ARCHITECTURES={}",
-                    gpu.name, gpu.traits.architecture, gpu.traits.architecture));
-  }
+  if (const std::string missing = missing_code(); !missing.empty()) throw DeviceError(missing);
   size_t free_bytes = 0;
   size_t total_bytes = 0;
   cuda_check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking the GPU for its memory");

@@ -8,7 +8,7 @@
 
 namespace centavo {
 
-// GPUs that a program can use; 0 without a driver.
+// GPUs that a program can use; 0 without a driver, and when this program has no code for the current one.
 int gpu_count();
 
 // Why the GPUs that are there cannot be used; empty when they can, or when there is none.

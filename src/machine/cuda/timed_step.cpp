@@ -1,7 +1,9 @@
 // A step with the times of its ops: graphs as those of every step, with an event behind each op. So the GPU never waits
 // for the host, and its clock and its memory's are those of a run.
+//
+// A section has one such graph, made once: before each launch its records get the events of that call.
 
-#include <memory>
+#include <algorithm>
 
 #include "machine/cuda/cuda_machine.h"
 #include "machine/virtual/virtual_machine.h"
@@ -10,48 +12,79 @@
 namespace centavo {
 namespace {
 
-struct Destroy {
-  void operator()(CUevent_st* event) const { cudaEventDestroy(event); }
-  void operator()(CUgraphExec_st* graph) const { cudaGraphExecDestroy(graph); }
-};
-using Event = std::unique_ptr<CUevent_st, Destroy>;
-using Graph = std::unique_ptr<CUgraphExec_st, Destroy>;
-
-Event timing_event() {
-  cudaEvent_t event = nullptr;
-  cuda_check(cudaEventCreate(&event), "making an event");
-  return Event(event);
-}
-
-double seconds_between(const Event& from, const Event& to) {
+double seconds_between(const CudaEvent& from, const CudaEvent& to) {
   float milliseconds = 0;
   cuda_check(cudaEventElapsedTime(&milliseconds, from.get(), to.get()), "timing an op");
   return milliseconds * 1e-3;
 }
 
+// The nodes of a graph that record these events, in the order of the events.
+std::vector<CUgraphNode_st*> records_of(const CudaGraph& graph, std::span<const CudaEvent> events) {
+  size_t count = 0;
+  cuda_check(cudaGraphGetNodes(graph.get(), nullptr, &count), "looking at a graph");
+  std::vector<cudaGraphNode_t> nodes(count);
+  cuda_check(cudaGraphGetNodes(graph.get(), nodes.data(), &count), "looking at a graph");
+  std::vector<CUgraphNode_st*> records(events.size());
+  for (const cudaGraphNode_t node : nodes) {
+    cudaGraphNodeType type = cudaGraphNodeTypeEmpty;
+    cuda_check(cudaGraphNodeGetType(node, &type), "looking at a graph");
+    if (type != cudaGraphNodeTypeEventRecord) continue;
+    cudaEvent_t event = nullptr;
+    cuda_check(cudaGraphEventRecordNodeGetEvent(node, &event), "looking at a graph");
+    const auto at = std::ranges::find(events, event, &CudaEvent::get);
+    CHECK(at != events.end(), "a graph records an event that times no op");
+    records[static_cast<size_t>(at - events.begin())] = node;
+  }
+  CHECK(std::ranges::count(records, nullptr) == 0, "a graph lacks the event of an op");
+  return records;
+}
+
 }  // namespace
 
-// An event belongs to one op of one call, so each call of a section is captured.
+CudaMachine::TimedSection CudaMachine::timed_section(const std::string& name) {
+  auto next = timing_events_.begin();
+  const auto record = [&](CUstream_st* on) {
+    cuda_check(cudaEventRecordWithFlags((next++)->get(), on, cudaEventRecordExternal), "timing an op");
+  };
+  TimedSection section;
+  section.graph = capture([&] {
+    record(stream(Lane::compute));
+    enqueue(sections_.at(name), [&](const Op& op) { record(stream(op.lane)); });
+  });
+  section.records = records_of(section.graph, {timing_events_.begin(), next});
+  section.executable = instantiated(section.graph);
+  cuda_check(cudaGraphUpload(section.executable.get(), stream(Lane::compute)), "uploading a section");
+  return section;
+}
+
+void CudaMachine::prepare_timed_step() {
+  size_t events = ops_in_step(program_);
+  for (const Call& call : program_.step) events += static_cast<size_t>(call.times);
+  while (timing_events_.size() < events) timing_events_.push_back(new_timing_event());
+  for (const Call& call : program_.step) {
+    if (!timed_sections_.contains(call.section)) timed_sections_[call.section] = timed_section(call.section);
+  }
+}
+
 std::vector<Span> CudaMachine::timed_step() {
   if (!launched_ || options_.debug) return Machine::timed_step();
-  const Event origin = timing_event();
-  std::vector<Event> ends(ops_in_step(program_));
-  for (Event& end : ends) end = timing_event();
-  std::vector<Graph> graphs;
-  auto next = ends.begin();
-  const OpMark mark = [&](const Op& op) {
-    cuda_check(cudaEventRecordWithFlags((next++)->get(), stream(op.lane), cudaEventRecordExternal), "timing an op");
-  };
+  prepare_timed_step();
+  size_t next = 0;
+  std::vector<size_t> ends;
   for (const Call& call : program_.step) {
-    for (int64_t i = 0; i < call.times; ++i) graphs.emplace_back(capture(call.section, mark));
-  }
-  cuda_check(cudaEventRecord(origin.get(), stream(Lane::compute)), "timing a step");
-  for (const Graph& graph : graphs) {
-    cuda_check(cudaGraphLaunch(graph.get(), stream(Lane::compute)), "launching a section");
+    const TimedSection& section = timed_sections_.at(call.section);
+    for (int64_t i = 0; i < call.times; ++i) {
+      for (CUgraphNode_st* node : section.records) {
+        if (node != section.records.front()) ends.push_back(next);
+        cuda_check(cudaGraphExecEventRecordNodeSetEvent(section.executable.get(), node, timing_events_[next++].get()),
+                   "timing a step");
+      }
+      cuda_check(cudaGraphLaunch(section.executable.get(), stream(Lane::compute)), "launching a section");
+    }
   }
   wait();
   std::vector<double> seconds;
-  for (const Event& end : ends) seconds.push_back(seconds_between(origin, end));
+  for (const size_t end : ends) seconds.push_back(seconds_between(timing_events_.front(), timing_events_[end]));
   return spans_from_ends(program_, LaneModel::parallel, seconds);
 }
 

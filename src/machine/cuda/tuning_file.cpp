@@ -11,6 +11,8 @@
 namespace centavo {
 namespace {
 
+constexpr int kWay = 2;  // counted up when choices are made another way
+
 // NVIDIA H200 -> nvidia-h200
 std::string file_name(std::string text) {
   for (char& c : text) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? static_cast<char>(std::tolower(c)) : '-';
@@ -21,8 +23,8 @@ std::string file_name(std::string text) {
 
 TuningFile::TuningFile(const std::string& directory, const Gpu& gpu) {
   if (directory.empty()) return;
-  path_ = fmt::format("{}/{}-sm{}-cublaslt{}.json", directory, file_name(gpu.name), gpu.traits.architecture,
-                      cublasLtGetVersion());
+  path_ = fmt::format("{}/{}-sm{}-cublaslt{}-way{}.json", directory, file_name(gpu.name), gpu.traits.architecture,
+                      cublasLtGetVersion(), kWay);
 }
 
 void TuningFile::load(TuningTable& table) const {

@@ -1,8 +1,8 @@
 // The fastest algorithms of a GPU, kept on disk: timed once, the same in every later run.
 //
-//   DIRECTORY/<GPU>-sm<architecture>-cublaslt<version>.json      {"case": "choice", …}
+//   DIRECTORY/<GPU>-sm<architecture>-cublaslt<version>-way<number>.json      {"case": "choice", …}
 //
-// The name holds what a choice depends on, so another GPU or library begins anew.
+// The name holds what a choice depends on, so another GPU, library or way of choosing begins anew.
 #pragma once
 
 #include <string>

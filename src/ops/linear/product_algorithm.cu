@@ -142,27 +142,8 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-// Uniform in [-1, 1): what a product takes depends on its operands' bits, as they decide its energy.
-template <class T>
-__global__ void fill_randomly(T* values, int64_t count) {
-  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  const auto mantissa = static_cast<uint32_t>(i) * 2654435761u >> 8;
-  values[i] = from_float<T>(static_cast<float>(mantissa) * 0x1p-23f - 1);
-}
-
-void fill_randomly(void* memory, DType dtype, int64_t bytes, CUstream_st* stream) {
-  visit_cuda(dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    constexpr int kThreads = 256;
-    const int64_t count = bytes / static_cast<int64_t>(sizeof(T));
-    const auto blocks = static_cast<unsigned>(ceil_div(count, kThreads));
-    fill_randomly<<<blocks, kThreads, 0, stream>>>(static_cast<T*>(memory), count);
-  });
-  check_launch("filling the operands of a product");
-}
-
-// Several sets of operands, one behind the other, and the workspace.
+// Several sets of operands, one behind the other, and the workspace. They are random numbers: what a product takes
+// depends on its operands' bits, as they decide its energy.
 class Operands {
  public:
   Operands(CudaLibraries& libraries, const Case& product) {
@@ -177,7 +158,6 @@ class Operands {
     set_bytes_ = bias_ + whole(s.n * size_of(s.c));
     sets_ = std::clamp<int64_t>(kRotatedBytes / set_bytes_, 1, kMostSets);
     memory_ = static_cast<char*>(libraries.scratch(sets_ * set_bytes_ + product.workspace_bytes));
-    fill_randomly(memory_, s.a, sets_ * set_bytes_, libraries.stream());
   }
 
   CudaProductOperands set(int64_t i) const {
