@@ -15,7 +15,8 @@ namespace centavo {
 struct CostSource {
   enum class Kind : uint8_t { measured, prior } kind = Kind::prior;
   DeviceKind device = DeviceKind::cpu;
-  std::string machine;  // what the costs are of
+  std::string machine;          // what the costs are of
+  std::string instead_of = {};  // the machine that they stand for, where that is another
   int threads = 1;
   OpSeconds seconds;
   OpSeconds floor_seconds;                            // that no implementation can beat on that machine
