@@ -88,9 +88,12 @@ Calibration calibration_on(const Worker& worker, const Arguments& arguments, con
   return calibration;
 }
 
-void stamp_and_write(Profile& profile, const std::string& file) {
+void stamp(Profile& profile) {
   profile.commit = kCommit;
   profile.date = now_text();
+}
+
+void write_and_print(const Profile& profile, const std::string& file) {
   write_profile(profile, file);
   print_out(profile_table(profile) + fmt::format("\n{}\n", file));
 }
@@ -99,7 +102,8 @@ void measure_machine(const Arguments& arguments) {
   const Worker worker = worker_on(arguments.on);
   const std::string file = profile_path(arguments, worker.device);
   Profile profile = calibrate(all_ops(), calibration_on(worker, arguments, file));
-  stamp_and_write(profile, file);
+  stamp(profile);
+  write_and_print(profile, file);
 }
 
 // The keys of a run say what computes; --threads goes before its `threads`.
@@ -135,9 +139,15 @@ void measure_run(const Arguments& arguments) {
   const Worker worker = worker_of(config, arguments);
   const std::string file = profile_path(arguments, worker.device);
   const Calibration calibration = calibration_on(worker, arguments, file);
-  Profile profile = std::filesystem::exists(file) ? profile_so_far(worker, file) : measure_ceilings(ops, calibration);
+  const bool there = std::filesystem::exists(file);
+  Profile profile = there ? profile_so_far(worker, file) : measure_ceilings(ops, calibration);
   calibrate_run(ops, config, calibration, profile);
-  stamp_and_write(profile, file);
+  if (there) {
+    profile.runs.push_back({kCommit, now_text()});
+  } else {
+    stamp(profile);
+  }
+  write_and_print(profile, file);
 }
 
 // A small model whose ops are timed when the overrides do not say otherwise.

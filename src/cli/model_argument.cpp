@@ -4,14 +4,26 @@
 
 #include "base/errors.h"
 #include "cli/shell_words.h"
+#include "model/hf/family.h"
 #include "train/checkpoint_files.h"
+#include "train/run_config.h"
 
 namespace centavo {
 namespace {
 
 namespace fs = std::filesystem;
 
+// Neither its end nor an export gives such a model a directory.
+void refuse_unexportable(const std::string& directory) {
+  const RunConfig config = parse_run_config(directory + "/config.toml", {});
+  const std::string why = why_not_exportable(config.model);
+  if (why.empty()) return;
+  user_error("{} has a model that no export writes, and generate and eval read exported ones alone: {}", directory,
+             why);
+}
+
 [[noreturn]] void refuse_unfinished(const std::string& run_dir) {
+  refuse_unexportable(run_dir);
   const std::string resume = shell_words({"centavo", "resume", run_dir});
   if (list_checkpoints(run_dir).empty()) {
     user_error("{} is a run that was stopped before its first checkpoint; start it again with: {}", run_dir, resume);
@@ -23,6 +35,7 @@ namespace fs = std::filesystem;
 }
 
 [[noreturn]] void refuse_checkpoint(const std::string& directory) {
+  refuse_unexportable(directory);
   user_error("{} is a checkpoint and holds no model; write its model with: {}", directory,
              shell_words({"centavo", "export", directory, "DIR"}));
 }

@@ -34,7 +34,7 @@ struct Arguments {
 MachineCosts costs_for(const OpTable& ops, const Arguments& arguments, const Worker& worker) {
   if (!arguments.profile.empty()) return measured_costs(ops, arguments.profile, worker.device);
   const std::string file = profile_place(worker.device);
-  if (!file.empty() && std::filesystem::exists(file)) return measured_costs(ops, file, worker.device);
+  if (!file.empty() && std::filesystem::exists(file)) return costs_on_record(ops, file, worker.device);
   return prior_costs(ops, worker);
 }
 

@@ -17,6 +17,11 @@ MachineCosts costs_of(const OpTable& ops, Profile profile, CostSource::Kind kind
   return machine;
 }
 
+// As profiles name it; empty where it has no name, or no GPU is here.
+std::string machine_here(DeviceKind device) {
+  return device == DeviceKind::cpu || gpu_count() > 0 ? device_name(device) : "";
+}
+
 bool has_value(const char* text) { return text != nullptr && *text != '\0'; }
 
 }  // namespace
@@ -50,12 +55,17 @@ MachineCosts measured_costs(const OpTable& ops, const std::string& file, DeviceK
   return costs_of(ops, read_profile_of(device, file), CostSource::Kind::measured, file);
 }
 
+MachineCosts costs_on_record(const OpTable& ops, const std::string& file, DeviceKind device) {
+  MachineCosts machine = measured_costs(ops, file, device);
+  if (const std::string here = machine_here(device); here != machine.source.machine) machine.source.instead_of = here;
+  return machine;
+}
+
 MachineCosts prior_costs(const OpTable& ops, const Worker& worker) {
   if (worker.device == DeviceKind::cpu) {
     return costs_of(ops, prior_profile(cpu_facts(), worker.threads), CostSource::Kind::prior, "");
   }
-  const std::string name = gpu_count() > 0 ? device_name(DeviceKind::cuda) : "";
-  return costs_of(ops, prior_profile(worker.gpu, name), CostSource::Kind::prior, "");
+  return costs_of(ops, prior_profile(worker.gpu, machine_here(DeviceKind::cuda)), CostSource::Kind::prior, "");
 }
 
 }  // namespace centavo

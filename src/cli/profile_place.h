@@ -30,6 +30,8 @@ Profile read_profile_of(DeviceKind device, const std::string& file);
 
 // Those of that profile. `ops` must outlive the costs.
 MachineCosts measured_costs(const OpTable& ops, const std::string& file, DeviceKind device);
+// The same of the file at profile_place, which nobody named: when it is another machine's, the source says so.
+MachineCosts costs_on_record(const OpTable& ops, const std::string& file, DeviceKind device);
 // From what the system says of this machine; where it has no GPU, from the traits that programs are planned for.
 MachineCosts prior_costs(const OpTable& ops, const Worker& worker);
 

@@ -90,7 +90,7 @@ void predict(const OpTable& ops, DeviceKind device, std::optional<MachineCosts>&
     return;
   }
   try {
-    costs.emplace(measured_costs(ops, file, device));
+    costs.emplace(costs_on_record(ops, file, device));
     options.costs = &costs->source;
   } catch (const std::runtime_error& error) {
     options.why_unpredicted = fmt::format("nothing, {}", error.what());

@@ -18,9 +18,9 @@ struct GpuMemory {
   std::vector<GpuProcess> processes = {};
 };
 
-// "the run needs 9.0 GiB of memory and 2.0 of the 16.0 GiB of NVIDIA X are free, others hold them: process 17 (python,
-// 12.0 GiB); …" where `what` needs more than is free and not more than the GPU could give if others gave it up; empty
-// where more than that is needed, or all of it is free.
+// "the run needs 9.0 GiB of memory and 2.0 GiB of the 16.0 GiB of NVIDIA X are free, the rest is held by process 17
+// (python, 12.0 GiB), …; end what need not run, …" where `what` needs more than is free and not more than the GPU could
+// give if others gave it up; empty where more than that is needed, or all of it is free.
 std::string held_by_others(const std::string& what, int64_t needed_bytes, const GpuMemory& memory);
 
 }  // namespace centavo

@@ -24,8 +24,9 @@
 //
 // Which tensors: either a mode or the first n steps of a ladder, from which `fit` picks the shortest that fits.
 //
-//   cheap      what ops without a matrix product give back from kept tensors: norms, swiglu, gelu. A few percent of
-//   time. attention  and attention's output and lse. Rotated queries, keys and values stay kept, for they lie behind a
+//   cheap      what ops without a matrix product give back from kept tensors: norms, swiglu, gelu; a few percent of
+//              the time
+//   attention  and attention's output and lse. Rotated queries, keys and values stay kept, for they lie behind a
 //              product: selective recomputation (Korthikanti)
 //   full       everything but what enters the layers; about one forward more, a third of the computing
 //   steps      greedy: again and again the tensor that saves most bytes per microsecond of replay, given what is

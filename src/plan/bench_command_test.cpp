@@ -78,6 +78,8 @@ TEST(BenchCommand, ARunsOpsReplaceTheirSamples) {
   Profile profile = read_profile(file);
   const size_t count = profile.samples.size();
   const OpSample other = {"add f32 f32 > f32", {1, 2, 3}, 1, 1, 5};
+  EXPECT_TRUE(profile.runs.empty());
+  profile.commit = "earlier";
   profile.samples[0].seconds = 1000;
   profile.take({other});
   write_profile(profile, file);
@@ -85,6 +87,8 @@ TEST(BenchCommand, ARunsOpsReplaceTheirSamples) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   OpCosts costs(read_profile(file));
   EXPECT_EQ(costs.profile().samples.size(), count + 1);
+  EXPECT_EQ(costs.profile().commit, "earlier") << "other samples are still that program's";
+  EXPECT_EQ(costs.profile().runs.size(), 1U);
   EXPECT_DOUBLE_EQ(costs.seconds({other.signature, other.extents, {.flops = 1, .bytes = 1}}), 5);
   for (const OpSample& sample : costs.profile().samples) EXPECT_LT(sample.seconds, 100) << sample.signature;
 }

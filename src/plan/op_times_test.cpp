@@ -114,6 +114,30 @@ TEST(Ladder, HoldsNoneOfTheScoredModels) {
   }
 }
 
+std::set<std::string> kinds_of(const Program& program) {
+  std::set<std::string> kinds;
+  for (const Section& section : program.sections) {
+    for (const Op& op : section.ops) kinds.insert(op.kind);
+  }
+  return kinds;
+}
+
+// Whatever a run file may ask for, its ops have samples.
+TEST(Ladder, OfAGpuCallsEveryOpThatTheProcessorsDoes) {
+  if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
+  const auto kinds = [](DeviceKind device) {
+    Worker worker(1);
+    worker.device = device;
+    std::set<std::string> all;
+    for (const RunConfig& config : ladder(Ladder::full, device)) {
+      all.merge(kinds_of(probe_program(testing::test_ops(), config, worker, int64_t{1} << 40)));
+    }
+    return all;
+  };
+  const std::set<std::string> on_gpu = kinds(DeviceKind::cuda);
+  for (const std::string& kind : kinds(DeviceKind::cpu)) EXPECT_TRUE(on_gpu.contains(kind)) << kind;
+}
+
 // The plan for the default GPU stands for all: sizes of workspaces hardly differ.
 TEST(Ladder, OfAGpuFitsEightyGigabytes) {
   if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";

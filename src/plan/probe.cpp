@@ -46,6 +46,13 @@ constexpr ProbeShape kGpuVariant = {1024, 2816, 16, 1024, 8, 32000, 3, 4};
 constexpr int64_t kTiedVocabulary = 100000;
 constexpr int64_t kGpuLossChunk = 8192;
 
+void make_gpt2(ModelConfig& model) {
+  model.norm = "layernorm";
+  model.activation = "gelu";
+  model.positions = "learned";
+  model.attention_bias = model.mlp_bias = true;
+}
+
 // What else a run file may ask for and what brings ops of its own.
 std::vector<RunConfig> variants() {
   const ProbeShape shape = {192, 512, 6, 256, 2, 1024, 3};
@@ -56,10 +63,7 @@ std::vector<RunConfig> variants() {
   all[3].model.attention_bias = true;
   all[3].model.num_key_value_heads = 2;
   all[4].model.sliding_window = 64;
-  all[5].model.norm = "layernorm";
-  all[5].model.activation = "gelu";
-  all[5].model.positions = "learned";
-  all[5].model.attention_bias = all[5].model.mlp_bias = true;
+  make_gpt2(all[5].model);
   for (RunConfig& config : all) config.model.num_hidden_layers = 2;
   return all;
 }
@@ -74,12 +78,14 @@ RunConfig gpu_probe(const ProbeShape& shape, const std::string& precision) {
 }
 
 std::vector<RunConfig> gpu_variants() {
-  std::vector<RunConfig> all(5, gpu_probe(kGpuVariant, "bf16"));
+  std::vector<RunConfig> all(7, gpu_probe(kGpuVariant, "bf16"));
   all[0].documents = "apart";
   all[1].recompute = "full";
   all[2].offload = "all";
   all[3].model.attention_bias = true;
   all[4].model.sliding_window = 256;
+  all[5].grad_sum = "tree";
+  make_gpt2(all[6].model);
   for (RunConfig& config : all) config.model.num_hidden_layers = 2;
   all.push_back(gpu_probe(kGpuVariant, "fp32"));
   return all;

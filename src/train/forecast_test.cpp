@@ -87,6 +87,9 @@ TEST(ForecastText, NamesItsSource) {
   const Forecast f = forecast_of(run_of());
   const auto text = [&] { return fmt::format("{}", fmt::join(forecast_lines(f, costs), "\n")); };
   EXPECT_THAT(text(), HasSubstr("from the profile of Test Machine, 2 threads\npredicted "));
+  costs.instead_of = "Other Machine";
+  EXPECT_THAT(text(), HasSubstr("Test Machine, 2 threads; this is Other Machine, measure it with `centavo bench "
+                                "--device cpu`\npredicted "));
   costs.threads = 8;
   costs.unknown = [] { return std::vector<std::string>{"new_op f32 > f32"}; };
   EXPECT_THAT(text(), HasSubstr("this run computes with 2 threads, measure again with `centavo bench --threads 2`"));

@@ -29,6 +29,10 @@ std::string counted(int64_t count, const char* what) {
 // What is less than sure of measured costs, after the sentence that names them.
 std::string doubts(const Forecast& f, const CostSource& costs) {
   std::string text;
+  if (!costs.instead_of.empty()) {
+    text += fmt::format("; this is {}, measure it with `centavo bench --device {}`", costs.instead_of,
+                        name_of(costs.device));
+  }
   if (costs.device == DeviceKind::cpu && costs.threads != f.threads) {
     text += fmt::format("; this run computes with {}, measure again with `centavo bench --threads {}`",
                         counted(f.threads, "thread"), f.threads);
@@ -118,6 +122,7 @@ ordered_json costs_json(const CostSource& costs) {
   ordered_json json = {{"source", prior ? "prior" : "profile"},
                        {"device", name_of(costs.device)},
                        {"machine", costs.machine},
+                       {"instead_of", costs.instead_of.empty() ? ordered_json(nullptr) : costs.instead_of},
                        {"threads", costs.threads}};
   json["factor"] = prior ? ordered_json(kPriorFactor) : ordered_json(nullptr);
   json["unmeasured"] = costs.unknown();

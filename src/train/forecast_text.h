@@ -22,8 +22,9 @@ std::vector<std::string> forecast_lines(const Forecast& forecast, const CostSour
 //   model                  parameters, precision
 //   step                   tokens, micro_batches, flops (over all ranks), ranks, threads (of a rank)
 //   memory                 device_bytes, host_bytes, regions: [kind, bytes, shares_addresses]; of a rank
-//   costs                  source ("profile" or "prior"), device ("cpu" or "cuda"), machine, threads (of the
-//   processor),
+//   costs                  source ("profile" or "prior"), device ("cpu" or "cuda"), machine,
+//                          instead_of (the machine they stand for, null unless that is another),
+//                          threads (of the processor),
 //                          factor (a true time may be so many times longer or shorter; null with a profile),
 //                          unmeasured: signatures that had no sample
 //   predicted              step_seconds, floor_seconds, tokens_per_second,

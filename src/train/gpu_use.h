@@ -23,7 +23,7 @@ struct GpuUse {
   bool operator==(const GpuUse&) const = default;
 };
 
-// "0.123 kWh, 640 W on average, 35 % of the time slowed down by power limit (35 %)"; empty where nothing is known.
+// "0.123 kWh, 640 W on average, slowed down 35 % of the time (power limit 35 %)"; empty where nothing is known.
 std::string gpu_use_text(const GpuUse& use);
 
 }  // namespace centavo

@@ -75,6 +75,12 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
         worker.device == DeviceKind::cuda ? "of the host's, beside it" : "beside it, a file in " + c.out;
     lines.push_back(fmt::format("           {:<16}{:>12}  {}", "offloaded", mebibytes(host->second), where));
   }
+  if (c.model.positions == "learned" && c.model.max_position_embeddings > c.seq_len) {
+    lines.push_back(
+        fmt::format("positions  the first {0} of {1} are trained, the others stay random; give "
+                    "model.max_position_embeddings = {0}, or a longer seq_len",
+                    c.seq_len, c.model.max_position_embeddings));
+  }
   if (const std::string why = why_not_exportable(c.model); !why.empty()) {
     lines.push_back(fmt::format("export     will be left out: {}", why));
   }

@@ -14,7 +14,8 @@ namespace centavo {
 // Elements of all parameters.
 int64_t parameter_count(const Program& program);
 
-// The model, the step, the memory by region and on a GPU which attention runs; a line each. Which that is the machine
+// The model, the step, the memory by region, what of the model is not trained or not exported, and on a GPU which
+// attention runs; a line each. Which that is the machine
 // knows; without one it is told as far as it is known ahead.
 std::vector<std::string> plan_lines(const RunConfig& config, const Program& training, const Worker& worker,
                                     const Machine* machine = nullptr);

@@ -51,6 +51,17 @@ TEST(PlanLines, SayWhyTheProcessorComputes) {
   EXPECT_THAT(plan_of(config, worker), HasSubstr("\ndevice     the processor, because it rains\n"));
 }
 
+TEST(PlanLines, SayWhichPositionsAreNotTrained) {
+  const auto plan = [](const std::string& positions, int64_t more) {
+    RunConfig config = micro_run(fresh_directory("plan"), {"model.positions=" + positions});
+    config.model.max_position_embeddings = config.seq_len + more;
+    return plan_of(config, 1);
+  };
+  EXPECT_THAT(plan("learned", 3), HasSubstr("are trained, the others stay random; give "));
+  EXPECT_THAT(plan("learned", 0), Not(HasSubstr("positions ")));
+  EXPECT_THAT(plan("rope", 3), Not(HasSubstr("positions ")));
+}
+
 TEST(DryRun, NamesTheFilesOfTheTextAndMakesNothing) {
   const RunConfig config = micro_run(fresh_directory("dry"), {"sample_tokens=5"});
   EXPECT_THAT(dry(config), AllOf(HasSubstr("data       0.02 MB in 1 file of " + config.text), HasSubstr("work ")));

@@ -203,7 +203,7 @@ void Reader::check_resolved() const {
     user_error("{}: model.num_attention_heads {} is not a multiple of model.num_key_value_heads {}: change one",
                where("model.num_key_value_heads"), model.num_attention_heads, model.num_key_value_heads);
   }
-  if (model.head_dim % 2 != 0) {
+  if (model.positions == "rope" && model.head_dim % 2 != 0) {
     user_error(
         "{}: model.head_dim {} is odd, rotary positions need pairs: give an even one, or another "
         "model.hidden_size",

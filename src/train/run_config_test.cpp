@@ -232,6 +232,7 @@ TEST(RunConfig, ShapesThatDoNotFit) {
   expect_error(kMinimal, {"model.head_dim=7"},
                "override 'model.head_dim=7': model.head_dim 7 is odd, rotary positions need pairs: give an even one, "
                "or another model.hidden_size");
+  EXPECT_EQ(parse(kMinimal, {"model.head_dim=7", "model.positions=learned"}).model.head_dim, 7);
   expect_error(kMinimal, {"model.hidden_size=20"},
                file +
                    " model.head_dim 5 is odd, rotary positions need pairs: give an even one, or another "

@@ -426,6 +426,15 @@ TEST_F(BadInput, ModelCommandsOnARunWithoutAModel) {
   refused({"generate", out().string()}, {"before its first checkpoint", "centavo resume " + run_dir});
 }
 
+// Nothing gives such a run a model, so nothing is named that would.
+TEST_F(BadInput, ModelCommandsOnAModelThatIsNotExported) {
+  trained({"model.norm=layernorm"});
+  for (const std::string& directory : {out().string(), checkpoint(4).string()}) {
+    refused({"generate", directory}, {"no Hugging Face model has layernorm, swiglu and rope positions together"});
+  }
+  refused({"eval", out().string(), "--data", path("text.txt")}, {"a model that no export writes"});
+}
+
 TEST_F(BadInput, TheCommandOnRecordCanBePastedIntoAShell) {
   const std::string elsewhere = path("it's out");
   trained({"out=" + elsewhere, "sample_prompt=a b"});

@@ -68,6 +68,20 @@ TEST_F(Plan, FindsTheProfileOfThisMachine) {
   EXPECT_THAT(plan({"--profile", directory_ + "/other.json"}).out, HasSubstr("from the profile of"));
 }
 
+// One in a home that several machines share. What is named is what is meant.
+TEST_F(Plan, DoubtsTheProfileOfAnotherMachine) {
+  CpuFacts cpu = cpu_facts();
+  if (cpu.model.empty()) GTEST_SKIP() << "the processor has no name";
+  const std::string doubt = "; this is " + cpu.model + ", measure it";
+  make_directories(parent_directory(profile()));
+  write_profile(prior_profile(cpu, 2), profile());
+  EXPECT_THAT(plan().out, Not(HasSubstr("; this is ")));
+  cpu.model = "Other Chip";
+  write_profile(prior_profile(cpu, 2), profile());
+  EXPECT_THAT(plan().out, HasSubstr("from the profile of Other Chip, 2 threads" + doubt));
+  EXPECT_THAT(plan({"--profile", profile()}).out, Not(HasSubstr("; this is ")));
+}
+
 TEST_F(Plan, JsonSumsUp) {
   const Outcome outcome = plan({"--json", "price_per_hour=3600", "--ranks", "2", "grad_accum_steps=2"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;

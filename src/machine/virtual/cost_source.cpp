@@ -31,17 +31,24 @@ struct GpuRow {
   double copy_bytes_per_second;
   double bf16;
   double f32;
+  double link_bytes_per_second;
 };
 
 // Nine tenths of the memory's rate, four fifths of dense bf16 products with f32 sums and of f32 without tensor cores,
-// as the vendor's data sheets give them; of H100 and H200 what was measured. Of an architecture the named cards first.
+// as the vendor's data sheets give them; of H100 and H200 what was measured. The link to the host: four fifths of what
+// 16 lanes of the card's generation of PCIe carry each way. Of an architecture the named cards first.
+constexpr double kPcie4 = 25e9;
+constexpr double kPcie5 = 50e9;
 constexpr GpuRow kGpus[] = {
-    {120, "", 1.6e12, 170e12, 84e12},                                      // RTX 5090
-    {100, "", 7.2e12, 1800e12, 64e12},                                     // B200
-    {90, "H200", 4.3e12, 780e12, 50e12}, {90, "", 3.0e12, 780e12, 50e12},  // H100
-    {89, "L40", 0.78e12, 270e12, 70e12}, {89, "", 0.9e12, 132e12, 66e12},  // RTX 4090
-    {86, "A10", 0.54e12, 96e12, 25e12},  {86, "", 0.84e12, 57e12, 28e12},  // RTX 3090
-    {80, "", 1.8e12, 250e12, 15.6e12},                                     // A100 80 GB
+    {120, "", 1.6e12, 170e12, 84e12, kPcie5},     // RTX 5090
+    {100, "", 7.2e12, 1800e12, 64e12, kPcie5},    // B200
+    {90, "H200", 4.3e12, 780e12, 50e12, kPcie5},  // H200
+    {90, "", 3.0e12, 780e12, 50e12, kPcie5},      // H100
+    {89, "L40", 0.78e12, 270e12, 70e12, kPcie4},  // L40
+    {89, "", 0.9e12, 132e12, 66e12, kPcie4},      // RTX 4090
+    {86, "A10", 0.54e12, 96e12, 25e12, kPcie4},   // A10
+    {86, "", 0.84e12, 57e12, 28e12, kPcie4},      // RTX 3090
+    {80, "", 1.8e12, 250e12, 15.6e12, kPcie4},    // A100 80 GB
 };
 
 // An architecture without a row is taken for the next older one.
@@ -92,6 +99,7 @@ Profile prior_profile(const CudaTraits& gpu, const std::string& name) {
   profile.architecture = gpu.architecture;
   profile.multiprocessors = gpu.multiprocessors;
   profile.copy_bytes_per_second = row.copy_bytes_per_second;
+  profile.to_device_bytes_per_second = profile.to_host_bytes_per_second = row.link_bytes_per_second;
   profile.product_flops = {{"f32", row.f32}, {"bf16", row.bf16}};
   return profile;
 }

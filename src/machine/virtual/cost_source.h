@@ -15,7 +15,8 @@ namespace centavo {
 struct CostSource {
   enum class Kind : uint8_t { measured, prior } kind = Kind::prior;
   DeviceKind device = DeviceKind::cpu;
-  std::string machine;  // what the costs are of
+  std::string machine;          // what the costs are of
+  std::string instead_of = {};  // the machine that they stand for, where that is another
   int threads = 1;
   OpSeconds seconds;
   OpSeconds floor_seconds;                            // that no implementation can beat on that machine
@@ -39,8 +40,8 @@ CostSource cost_source(const OpTable& ops, OpCosts& costs, CostSource::Kind kind
 // A clock that the system does not tell counts as 2.5 GHz.
 Profile prior_profile(const CpuFacts& cpu, int threads);
 
-// Ceilings of the GPU `name`, empty where it is not known, from a table of what GPUs of its name or architecture reach
-// (cost_source.cpp); no samples.
+// Ceilings of the GPU `name`, empty where it is not known, and of its link to the host, from a table of what GPUs of
+// its name or architecture reach (cost_source.cpp); no samples.
 Profile prior_profile(const CudaTraits& gpu, const std::string& name);
 
 }  // namespace centavo

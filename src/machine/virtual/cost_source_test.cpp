@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "tests/support/models.h"
 #include "tests/support/programs_by_hand.h"
 
@@ -44,6 +46,18 @@ TEST(PriorProfile, OfAGpuFollowsNameAndArchitecture) {
   EXPECT_EQ(prior_profile(gpu, "").copy_bytes_per_second, 7.2e12);
   gpu.architecture = 75;
   EXPECT_EQ(prior_profile(gpu, "").copy_bytes_per_second, 1.8e12);
+}
+
+// Each byte is read on one side and written on the other.
+TEST(PriorProfile, WhatIsOffloadedCrossesTheLink) {
+  CudaTraits gpu;
+  for (const auto& [architecture, rate] : std::map<int, double>{{80, 25e9}, {90, 50e9}, {120, 50e9}}) {
+    gpu.architecture = architecture;
+    const Profile prior = prior_profile(gpu, "");
+    EXPECT_EQ(prior.floor_seconds({"copy f32 > f32@host", {}, {.bytes = 2e9}}), 1e9 / rate);
+    EXPECT_EQ(prior.floor_seconds({"copy f32@host > f32", {}, {.bytes = 2e9}}), 1e9 / rate);
+    EXPECT_LT(prior.floor_seconds({"copy f32 > f32", {}, {.bytes = 2e9}}), 1e9 / rate / 10);
+  }
 }
 
 TEST(CostSource, LanesAreThoseOfTheDevice) {

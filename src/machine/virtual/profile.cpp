@@ -45,6 +45,12 @@ ordered_json to_json(const OpSample& sample) {
           {"seconds", sample.seconds}};
 }
 
+ordered_json to_json(const std::vector<ProfileStamp>& runs) {
+  ordered_json list = ordered_json::array();
+  for (const ProfileStamp& run : runs) list.push_back({{"commit", run.commit}, {"date", run.date}});
+  return list;
+}
+
 ordered_json head_of(const Profile& p) {
   return {{"format", kFormat},
           {"device", name_of(p.device)},
@@ -55,6 +61,7 @@ ordered_json head_of(const Profile& p) {
           {"threads", p.threads},
           {"commit", p.commit},
           {"date", p.date},
+          {"runs", to_json(p.runs)},
           {"copy_bytes_per_second", p.copy_bytes_per_second},
           {"to_device_bytes_per_second", p.to_device_bytes_per_second},
           {"to_host_bytes_per_second", p.to_host_bytes_per_second},
@@ -143,6 +150,17 @@ OpSample sample_from(const ordered_json& json, const std::string& what) {
   return sample;
 }
 
+// None in the files of older programs.
+std::vector<ProfileStamp> runs_from(const ordered_json& json, const std::string& path) {
+  std::vector<ProfileStamp> runs;
+  if (!json.contains("runs")) return runs;
+  for (const ordered_json& run : json["runs"]) {
+    const Fields fields(run, fmt::format("run {} of {}", runs.size(), path));
+    runs.push_back({fields.text("commit"), fields.text("date")});
+  }
+  return runs;
+}
+
 std::map<std::string, double> rates_from(const ordered_json& json, const std::string& what) {
   const Fields fields(json, what);
   std::map<std::string, double> rates;
@@ -194,6 +212,7 @@ Profile read_profile(const std::filesystem::path& file) {
                   .product_flops = rates_from(fields.at("product_flops_per_second"), path),
                   .disk_read_bytes_per_second = fields.number("disk_read_bytes_per_second"),
                   .disk_write_bytes_per_second = fields.number("disk_write_bytes_per_second"),
+                  .runs = runs_from(json, path),
                   .disturbed_share = fields.number("disturbed_share"),
                   .samples = {}};
   const ordered_json& samples = fields.at("samples");

@@ -45,6 +45,13 @@ struct OpSample {
   double seconds = 0;  // of a call (plan/op_times.h)
 };
 
+// When and with which program something was measured.
+struct ProfileStamp {
+  std::string commit;
+  std::string date;  // ISO 8601
+  bool operator==(const ProfileStamp&) const = default;
+};
+
 struct Profile {
   DeviceKind device = DeviceKind::cpu;
   std::string machine = {};   // processor or card, as the system names it
@@ -60,7 +67,8 @@ struct Profile {
   std::map<std::string, double> product_flops = {};  // per second, by dtype of the operands
   double disk_read_bytes_per_second = 0;             // 0: not known
   double disk_write_bytes_per_second = 0;
-  double disturbed_share = 0;  // of the timed calls: those that another process interrupted
+  std::vector<ProfileStamp> runs = {};  // measured into it later; their samples replaced those of the same ops
+  double disturbed_share = 0;           // of the timed calls: those that another process interrupted
   std::vector<OpSample> samples = {};
 
   // The time of an op at the ceilings. Operands that lie in a cache may be moved faster.

@@ -23,6 +23,7 @@ Profile small_profile() {
           .product_flops = {{"f32", 2e11}, {"bf16", 5e11}},
           .disk_read_bytes_per_second = 0,
           .disk_write_bytes_per_second = 1.5e9,
+          .runs = {{"def", "2026-02-01T12:05:09Z"}},
           .disturbed_share = 0.25,
           .samples = {{"linear f32 f32 - > f32", {64, 32, 16, 32, 64, 16}, 65536, 14336, 1e-6},
                       {"linear f32 f32 - > f32", {256, 64, 64, 64, 256, 64}, 2097152, 147456, 2.5e-5}}};
@@ -92,6 +93,7 @@ TEST(Profile, WrittenAndReadIsTheSame) {
   EXPECT_EQ(q.to_device_bytes_per_second, p.to_device_bytes_per_second);
   EXPECT_EQ(q.to_host_bytes_per_second, p.to_host_bytes_per_second);
   EXPECT_EQ(q.date, p.date);
+  EXPECT_EQ(q.runs, p.runs);
   EXPECT_EQ(q.threads, p.threads);
   EXPECT_EQ(q.product_flops, p.product_flops);
   EXPECT_EQ(q.disk_write_bytes_per_second, p.disk_write_bytes_per_second);
@@ -109,6 +111,8 @@ TEST(Profile, BadFilesAreRefusedInOneSentence) {
   write_profile(small_profile(), path);
   const std::string good = read_file(path);
   EXPECT_EQ(why_refused(good), "taken");
+  EXPECT_EQ(why_refused(replaced(good, "\"runs\": ", "\"old\": ")), "taken");
+  EXPECT_THAT(why_refused(replaced(good, "\"def\"", "7")), HasSubstr("run 0 of"));
   EXPECT_THAT(why_refused("{"), HasSubstr("is not JSON"));
   EXPECT_THAT(why_refused("[]"), HasSubstr("is no object; measure this machine again with centavo bench"));
   EXPECT_THAT(why_refused("{}"), HasSubstr("has no format"));

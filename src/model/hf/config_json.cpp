@@ -52,6 +52,7 @@ ConfigJson parse_config_json(const std::string& text, const std::string& path) {
 
 std::string print_config_json(const ConfigJson& config, DType dtype) {
   const ModelConfig& model = config.model;
+  require_exportable(model);
   ordered_json j = family_of(model) == HfFamily::gpt2 ? gpt2_config(model) : llama_config(model);
   j["initializer_range"] = model.initializer_range;
   j["bos_token_id"] = id_or_null(config.bos_token_id);

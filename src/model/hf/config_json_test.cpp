@@ -256,9 +256,10 @@ TEST(ConfigJson, RefusesToWriteWhatNoClassHolds) {
   EXPECT_THROW(print_config_json({model, {}, {}}, DType::f32), UserError);
   model = llama_model();
   model.hidden_size = 98;
-  EXPECT_THROW(family_of(model), UserError);
-  model.hidden_size = 96;
+  EXPECT_THROW(require_exportable(model), UserError);
   EXPECT_EQ(family_of(model), HfFamily::llama);
+  model.hidden_size = 96;
+  require_exportable(model);
 
   const auto why = [](const auto& change) {
     ModelConfig changed = gpt2_model();

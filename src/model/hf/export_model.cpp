@@ -188,6 +188,7 @@ void export_model(const Machine& machine, const ModelConfig& model, const Export
 
 void export_model(std::span<const TensorParts> parameters, const ModelConfig& model, const ExportedTokenizer& tokenizer,
                   const std::string& directory) {
+  require_exportable(model);
   const std::vector<TensorParts> tensors = exported_tensors(parameters, model);
   const std::string config = print_config_json(config_of(model, tokenizer), tensors.front().dtype);
   const std::string target = resolved(directory);

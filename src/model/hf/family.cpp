@@ -35,22 +35,29 @@ std::string why_no_llama(const ModelConfig& m) {
   return {};
 }
 
+std::string why_no_family(const ModelConfig& m) {
+  return fmt::format(
+      "no Hugging Face model has {}, {} and {} positions together; Llama has rmsnorm, swiglu and rope, GPT-2 "
+      "layernorm, gelu and learned ones",
+      m.norm, m.activation, m.positions);
+}
+
 }  // namespace
 
 std::string why_not_exportable(const ModelConfig& m) {
   if (is_gpt2(m)) return why_no_gpt2(m);
   if (is_llama(m)) return why_no_llama(m);
-  return fmt::format(
-      "no Hugging Face model has {}, {} and {} positions together; Llama has rmsnorm, swiglu and rope, GPT-2 "
-      "layernorm, "
-      "gelu and learned ones",
-      m.norm, m.activation, m.positions);
+  return why_no_family(m);
+}
+
+void require_exportable(const ModelConfig& m) {
+  if (const std::string why = why_not_exportable(m); !why.empty()) user_error("{}", why);
 }
 
 HfFamily family_of(const ModelConfig& m) {
-  if (const std::string why = why_not_exportable(m); !why.empty()) user_error("{}", why);
   if (is_gpt2(m)) return HfFamily::gpt2;
-  return m.sliding_window > 0 ? HfFamily::mistral : HfFamily::llama;
+  if (is_llama(m)) return m.sliding_window > 0 ? HfFamily::mistral : HfFamily::llama;
+  user_error("{}", why_no_family(m));
 }
 
 }  // namespace centavo

@@ -18,7 +18,12 @@ enum class HfFamily : uint8_t { llama, mistral, gpt2 };
 // What keeps every class from holding the model, and how to mend it; empty when one does.
 std::string why_not_exportable(const ModelConfig& model);
 
-// UserError with why_not_exportable when no class holds the model.
+// UserError with why_not_exportable unless that is empty.
+void require_exportable(const ModelConfig& model);
+
+// The class by norm, activation and positions alone: a directory that is read may have sizes that its class refuses to
+// load, such as Llama's head_dim beside a hidden_size that is no multiple of its heads. UserError when no class has
+// these three.
 HfFamily family_of(const ModelConfig& model);
 
 }  // namespace centavo

@@ -419,6 +419,30 @@ TEST(ModelDirectory, AModelThatNoFamilyHoldsIsNotExported) {
   EXPECT_FALSE(fs::exists(directory));
 }
 
+// Not to be written, since their classes refuse such a hidden_size; but there are such files.
+TEST(ModelDirectory, HeadsMayBeWiderThanTheModel) {
+  const json llama = {{"model_type", "llama"},    {"vocab_size", 61},       {"hidden_size", 24},
+                      {"intermediate_size", 40},  {"num_hidden_layers", 1}, {"num_attention_heads", 5},
+                      {"num_key_value_heads", 5}, {"head_dim", 8},          {"tie_word_embeddings", true}};
+  json mistral = llama;
+  mistral["model_type"] = "mistral";
+  mistral["sliding_window"] = 8;
+  for (const json& file : {llama, mistral}) {
+    const ModelConfig model = parse_config_json(file.dump(), "config.json").model;
+    const std::string directory = fresh_directory("model");
+    write_file_atomic(directory + "/config.json", file.dump());
+    const std::vector<std::byte> zeros(61 * 24 * sizeof(float));
+    std::vector<TensorView> tensors;
+    for (const TensorPiece& piece : llama_tensors(model)) {
+      const auto size = static_cast<size_t>(element_count(piece.shape)) * sizeof(float);
+      tensors.push_back({piece.tensor, DType::f32, piece.shape, std::span(zeros).first(size)});
+    }
+    write_safetensors(directory + "/model.safetensors", tensors, {});
+    EXPECT_EQ(open_model(directory).config.model, model);
+    EXPECT_THROW(export_model(*machine_of(model, "fp32", 1), model, kTokenizer, directory + "/m"), UserError);
+  }
+}
+
 // Logits of 12 tokens.
 std::vector<double> logits_of(CpuMachine& machine) {
   std::vector<double> tokens;

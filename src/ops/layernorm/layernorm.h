@@ -13,9 +13,11 @@
 // statistics are those of the rounded sum, the bits are the same.
 //
 // Backward, with g = dh * weight and xhat = (sum - mean) * rstd:
-//   dx      = dsum + rstd * (g - mean(g) - xhat * mean(g * xhat))   [N, C]  T   (dsum: gradient of `sum` from
-//   elsewhere) dweight = sum over rows of dh * xhat                            [C]     gradient dbias   = sum over rows
-//   of dh                                   [C]     gradient
+//   dx      = dsum + rstd * (g - mean(g) - xhat * mean(g * xhat))   [N, C]  T
+//   dweight = sum over rows of dh * xhat                            [C]     gradient
+//   dbias   = sum over rows of dh                                   [C]     gradient
+//
+// dsum is the gradient of `sum` from elsewhere.
 //
 // Aliasing: no output may share memory with an input. Deterministic: each block of 64 rows belongs to one thread;
 // dweight and dbias are the sums over its rows in order, these sums added in order. On CUDA a block has 8 to 64 rows,

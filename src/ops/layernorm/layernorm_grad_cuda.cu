@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(S::threads, resident_threads<S, T>() / S::thre
     NormRow<S, T> row = next.take();
     RowMeans means{next_mean, next_rstd, 0, 0};
     const Sums part = sums_of(row, weight, means.mean);
-    // Behind the sums, which have needed all that was read there.
+    // Behind the sums, which need dh and sum from there; dsum was loaded before them.
     if (at + S::rows < end) begin(at + S::rows);
     const Sums sums = row_sums<S>(part, shared[turn]);
     means.g = sums.g / static_cast<float>(f.columns);

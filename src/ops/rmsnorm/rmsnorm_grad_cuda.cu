@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(S::threads, 512 / S::threads) backward_rows(co
     NormRow<S, T> row = next.take();
     const float rstd = next_rstd;
     const float dot = dot_of(row, weight);
-    // Behind the dot product, which has needed all that was read there.
+    // Behind the dot product, which needs dh and sum from there; dsum was loaded before it.
     if (at + S::rows < end) begin(at + S::rows);
     const float mean = row_sum<S>(dot, shared[turn]) * rstd / static_cast<float>(f.columns);
     forget<S>(row.dh);
