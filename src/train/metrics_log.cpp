@@ -103,7 +103,7 @@ GpuRecord gpu_from(const ordered_json& json) {
              .sm_mhz = optional_number(json, "sm_mhz"),
              .memory_mhz = optional_number(json, "memory_mhz"),
              .celsius = optional_number(json, "celsius"),
-             .slowed_seconds = number_or(json, "slowed_seconds", 0)};
+             .slowed_seconds = optional_number(json, "slowed_seconds")};
   const ordered_json slowed = json.value("slowed", ordered_json::object());
   for (const auto& [reason, seconds] : slowed.items()) {
     use.slowed[reason] = number(seconds);
@@ -121,9 +121,11 @@ ordered_json gpu_json(const GpuRecord& record) {
   put("sm_mhz", use.sm_mhz);
   put("memory_mhz", use.memory_mhz);
   put("celsius", use.celsius);
-  json["slowed"] = ordered_json::object();
-  for (const auto& [reason, seconds] : use.slowed) json["slowed"][reason] = seconds_json(seconds);
-  json["slowed_seconds"] = seconds_json(use.slowed_seconds);
+  if (use.slowed_seconds) {
+    json["slowed"] = ordered_json::object();
+    for (const auto& [reason, seconds] : use.slowed) json["slowed"][reason] = seconds_json(seconds);
+    json["slowed_seconds"] = seconds_json(*use.slowed_seconds);
+  }
   json["time"] = seconds_json(record.time);
   return json;
 }
