@@ -15,15 +15,14 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "base/files.h"
 #include "machine/cuda/cuda_machine.h"
+#include "machine/make_machine.h"
 #include "machine/virtual/virtual_machine.h"
 #include "ops/all.h"
-#include "ops/attention/attention.h"
 #include "plan/calibrate.h"
 #include "plan/random_run.h"
 #include "train/forecast.h"
@@ -105,21 +104,6 @@ void print_table(CudaMachine& machine, const OpTable& ops) {
   fmt::print("{:<20}{:>7}{:>11.3f}\n", "sum", "", 1e3 * sum);
 }
 
-// Which kernels attention got; said once for each.
-void print_choices(const CudaMachine& machine) {
-  std::set<std::string> choices;
-  CudaLibraries libraries;
-  CudaTraits traits = machine.gpu().traits;
-  traits.libraries = &libraries;
-  for (const Section& section : machine.program().sections) {
-    for (const Op& op : section.ops) {
-      if (!op.kind.starts_with("attention")) continue;
-      choices.insert(fmt::format("{}: {}", op.kind, attention_cuda_choice(OpView(machine.program(), op), traits)));
-    }
-  }
-  for (const std::string& choice : choices) fmt::print("{}\n", choice);
-}
-
 float loss_of(const CudaMachine& machine, int64_t step) {
   const Buffer& b = machine.program().buffer(machine.program().find("metrics"));
   float metrics[4];
@@ -133,7 +117,7 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
   const RunConfig config = config_of(kCases.at(name), overrides);
   const int64_t free_before = open_gpu(0).free_bytes;
   Worker worker(1);
-  worker.device = DeviceKind::cuda;
+  worker.use("cuda");
   CudaMachine machine(training_program(ops, config, worker), ops, {});
   const double prepared = seconds_since(start);
   begin_random_run(machine, config);
@@ -153,7 +137,7 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
     spent += seconds.back();
   }
   const float loss = loss_of(machine, steps - 1);
-  print_choices(machine);
+  if (const std::string choice = attention_choice(machine); !choice.empty()) fmt::print("attention: {}\n", choice);
   print_table(machine, ops);
   std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
   const double median = seconds[seconds.size() / 2];
@@ -190,7 +174,7 @@ void predict(const std::string& name, const std::string& file, const std::vector
   const RunConfig config = config_of(kCases.at(name), overrides);
   OpCosts costs(read_profile(file));
   Worker worker(1);
-  worker.device = DeviceKind::cuda;
+  worker.use("cuda");
   worker.gpu.architecture = costs.profile().architecture;
   worker.gpu.multiprocessors = costs.profile().multiprocessors;
   const Program training = training_program(ops, config, worker);

@@ -18,7 +18,7 @@ struct GpuReading {
   std::optional<double> sm_mhz;
   std::optional<double> memory_mhz;
   std::optional<double> celsius;
-  uint64_t slowed_by = 0;  // bits of slow_down_name
+  std::optional<uint64_t> slowed_by;  // bits of slow_down_name
 };
 
 // Reasons for which clocks are lower than they could be, by bit; an idle GPU's and those that the user set are none.

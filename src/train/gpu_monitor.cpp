@@ -19,9 +19,11 @@ GpuUse between(const GpuReading& before, const GpuReading& now, double seconds) 
   use.sm_mhz = now.sm_mhz;
   use.memory_mhz = now.memory_mhz;
   use.celsius = now.celsius;
+  if (!now.slowed_by) return use;
+  use.slowed_seconds = 0;
   for (int bit = 0; bit < kSlowDownBits; ++bit) {
     const char* name = slow_down_name(bit);
-    if (name == nullptr || (now.slowed_by >> bit & 1) == 0) continue;
+    if (name == nullptr || (*now.slowed_by >> bit & 1) == 0) continue;
     use.slowed[name] = seconds;
     use.slowed_seconds = seconds;
   }

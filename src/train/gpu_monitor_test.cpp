@@ -32,7 +32,9 @@ TEST(GpuUse, StretchesAddUp) {
 
 TEST(GpuUse, InWordsIsNoMoreThanIsKnown) {
   EXPECT_EQ(gpu_use_text({}), "");
-  EXPECT_EQ(gpu_use_text({.seconds = 2}), "never slowed down");
+  EXPECT_EQ(gpu_use_text({.seconds = 2}), "");
+  EXPECT_EQ(gpu_use_text({.seconds = 2, .slowed_seconds = 0}), "never slowed down");
+  EXPECT_EQ(gpu_use_text({.seconds = 2, .joules = 720}), "0.0002 kWh, 360 W on average");
 }
 
 // The fake library draws 500 J more at each reading and is slowed down in every other of them.
@@ -44,8 +46,9 @@ TEST(GpuMonitor, AddsUpReadings) {
   EXPECT_GT(first.seconds, 0);
   const GpuUse second = monitor.all();
   EXPECT_EQ(second.joules, 1000);
-  EXPECT_GT(second.slowed_seconds, 0);
-  EXPECT_LT(second.slowed_seconds, second.seconds);
+  ASSERT_TRUE(first.slowed_seconds && second.slowed_seconds);
+  EXPECT_GT(*second.slowed_seconds, 0);
+  EXPECT_LT(*second.slowed_seconds, second.seconds);
   EXPECT_EQ(second.slowed.at("power limit"), second.slowed_seconds);
   EXPECT_EQ(monitor.take(), second);
   EXPECT_EQ(monitor.take(), GpuUse());

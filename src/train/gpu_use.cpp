@@ -21,12 +21,12 @@ std::optional<double> mean(std::optional<double> a, double a_seconds, std::optio
 std::string share(double seconds, double of) { return fmt::format("{:.0f} %", 100 * seconds / of); }
 
 std::string slowed_text(const GpuUse& use) {
-  if (use.slowed_seconds <= 0) return "never slowed down";
+  if (*use.slowed_seconds <= 0) return "never slowed down";
   std::vector<std::string> reasons;
   for (const auto& [reason, seconds] : use.slowed) {
     reasons.push_back(fmt::format("{} {}", reason, share(seconds, use.seconds)));
   }
-  return fmt::format("slowed down {} of the time ({})", share(use.slowed_seconds, use.seconds),
+  return fmt::format("slowed down {} of the time ({})", share(*use.slowed_seconds, use.seconds),
                      fmt::join(reasons, ", "));
 }
 
@@ -38,7 +38,7 @@ void GpuUse::add(const GpuUse& next) {
   memory_mhz = mean(memory_mhz, seconds, next.memory_mhz, next.seconds);
   if (next.celsius) celsius = std::max(celsius.value_or(*next.celsius), *next.celsius);
   for (const auto& [reason, time] : next.slowed) slowed[reason] += time;
-  slowed_seconds += next.slowed_seconds;
+  if (next.slowed_seconds) slowed_seconds = slowed_seconds.value_or(0) + *next.slowed_seconds;
   seconds += next.seconds;
 }
 
@@ -49,9 +49,11 @@ std::optional<double> GpuUse::watts() const {
 
 std::string gpu_use_text(const GpuUse& use) {
   if (use.seconds <= 0) return {};
-  std::string text;
-  if (use.joules) text = fmt::format("{:.3g} kWh, {:.0f} W on average, ", *use.joules / kJoulesPerKwh, *use.watts());
-  return text + slowed_text(use);
+  std::vector<std::string> facts;
+  if (use.joules) facts.push_back(fmt::format("{:.3g} kWh", *use.joules / kJoulesPerKwh));
+  if (use.joules) facts.push_back(fmt::format("{:.0f} W on average", *use.watts()));
+  if (use.slowed_seconds) facts.push_back(slowed_text(use));
+  return fmt::format("{}", fmt::join(facts, ", "));
 }
 
 }  // namespace centavo

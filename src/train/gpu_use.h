@@ -14,7 +14,7 @@ struct GpuUse {
   std::optional<double> memory_mhz = {};
   std::optional<double> celsius = {};         // the highest
   std::map<std::string, double> slowed = {};  // seconds in which clocks were lowered, by reason (base/nvml.h)
-  double slowed_seconds = 0;                  // by any of them
+  std::optional<double> slowed_seconds = {};  // by any of them; absent where the GPU does not tell
 
   // A stretch that follows.
   void add(const GpuUse& next);

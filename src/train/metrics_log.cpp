@@ -97,23 +97,26 @@ SampleRecord sample_from(const ordered_json& json) {
           .prompt = json.at("prompt").get<std::string>()};
 }
 
-GpuRecord gpu_from(const ordered_json& json) {
+GpuUse gpu_use_from(const ordered_json& json) {
   GpuUse use{.seconds = number(json.at("gpu_seconds")),
              .joules = optional_number(json, "gpu_joules"),
              .sm_mhz = optional_number(json, "sm_mhz"),
              .memory_mhz = optional_number(json, "memory_mhz"),
              .celsius = optional_number(json, "celsius"),
-             .slowed_seconds = number_or(json, "slowed_seconds", 0)};
+             .slowed_seconds = optional_number(json, "slowed_seconds")};
   const ordered_json slowed = json.value("slowed", ordered_json::object());
   for (const auto& [reason, seconds] : slowed.items()) {
     use.slowed[reason] = number(seconds);
   }
-  return {.step = json.at("step").get<int64_t>(), .time = number_or(json, "time", 0), .use = use};
+  return use;
 }
 
-ordered_json gpu_json(const GpuRecord& record) {
-  const GpuUse& use = record.use;
-  ordered_json json = {{"step", record.step}, {"gpu_seconds", seconds_json(use.seconds)}};
+GpuRecord gpu_from(const ordered_json& json) {
+  return {.step = json.at("step").get<int64_t>(), .time = number_or(json, "time", 0), .use = gpu_use_from(json)};
+}
+
+void put_gpu_use(ordered_json& json, const GpuUse& use) {
+  json["gpu_seconds"] = seconds_json(use.seconds);
   const auto put = [&](const char* key, const std::optional<double>& value) {
     if (value) json[key] = rounded(*value, 6);
   };
@@ -121,21 +124,31 @@ ordered_json gpu_json(const GpuRecord& record) {
   put("sm_mhz", use.sm_mhz);
   put("memory_mhz", use.memory_mhz);
   put("celsius", use.celsius);
-  json["slowed"] = ordered_json::object();
-  for (const auto& [reason, seconds] : use.slowed) json["slowed"][reason] = seconds_json(seconds);
-  json["slowed_seconds"] = seconds_json(use.slowed_seconds);
+  if (use.slowed_seconds) {
+    json["slowed"] = ordered_json::object();
+    for (const auto& [reason, seconds] : use.slowed) json["slowed"][reason] = seconds_json(seconds);
+    json["slowed_seconds"] = seconds_json(*use.slowed_seconds);
+  }
+}
+
+ordered_json gpu_json(const GpuRecord& record) {
+  ordered_json json = {{"step", record.step}};
+  put_gpu_use(json, record.use);
   json["time"] = seconds_json(record.time);
   return json;
 }
 
-Start start_from(const ordered_json& json, const RunFacts& header, size_t validations_before) {
+Start start_from(const ordered_json& json, const RunFacts& header, const MetricsFile& before) {
   const auto run = json.find("run");
+  const auto gpu = json.find("gpu_before");
   return {.step = json.at(json.contains("start") ? "start" : "resume").get<int64_t>(),
           .unix_seconds = json.at("unix").get<int64_t>(),
           .seconds_before = number_or(json, "seconds_before", 0),
           .cost_before = number_or(json, "cost_before", 0),
+          .gpu_before = gpu == json.end() ? GpuUse() : gpu_use_from(*gpu),
           .facts = run == json.end() ? header : run_facts_from_json(*run),
-          .validations_before = validations_before};
+          .validations_before = before.validations.size(),
+          .gpu_lines_before = gpu == json.end() ? 0 : before.gpu.size()};
 }
 
 // Charts and lookups rely on it; a log in another order was edited.
@@ -153,7 +166,7 @@ void read_line(MetricsFile& metrics, RunFacts& header, const ordered_json& json)
   if (json.contains("sample")) return append_in_order(metrics.samples, sample_from(json));
   if (json.contains("gpu_seconds")) return append_in_order(metrics.gpu, gpu_from(json));
   if (json.contains("start") || json.contains("resume")) {
-    metrics.starts.push_back(start_from(json, header, metrics.validations.size()));
+    metrics.starts.push_back(start_from(json, header, metrics));
   }
 }
 
@@ -226,35 +239,33 @@ double last_time(const MetricsFile& metrics) {
   return std::max(time, metrics.validations.back().time);
 }
 
-// What the new process continues: an empty log, or the old one up to the step.
-struct Beginning {
-  std::string text;
-  double cost_before = 0;
-};
-
-Beginning new_log(const RunFacts& facts, std::optional<int64_t> resume_step) {
-  const char* kind = resume_step.value_or(0) > 0 ? "resume" : "start";
-  const ordered_json marker = {{kind, resume_step.value_or(0)}, {"unix", unix_seconds()}};
-  return {line_of(to_json(facts)) + line_of(marker)};
+void write_new_log(const std::string& path, const RunFacts& facts, int64_t step) {
+  const ordered_json marker = {{step > 0 ? "resume" : "start", step}, {"unix", unix_seconds()}};
+  write_file_atomic(path, line_of(to_json(facts)) + line_of(marker));
 }
 
-Beginning resumed_log(const std::string& path, const RunFacts& facts, int64_t step) {
+// The old log up to the step, and what all of it took.
+void write_resumed_log(const std::string& path, const RunFacts& facts, int64_t step) {
   const std::string text = read_file(path);
   const MetricsFile old = parse_metrics(path, text);
-  const double cost = total_cost(old).value_or(0);
-  const ordered_json marker = {{"resume", step},
-                               {"unix", unix_seconds()},
-                               {"seconds_before", seconds_json(wall_seconds(old))},
-                               {"cost_before", rounded(cost, 6)},
-                               {"run", to_json(facts)}};
-  return {lines_up_to(path, text, step) + line_of(marker), cost};
+  const GpuUse gpu = total_gpu_use(old);
+  ordered_json marker = {{"resume", step},
+                         {"unix", unix_seconds()},
+                         {"seconds_before", seconds_json(wall_seconds(old))},
+                         {"cost_before", rounded(total_cost(old).value_or(0), 6)}};
+  if (gpu.seconds > 0) put_gpu_use(marker["gpu_before"], gpu);
+  marker["run"] = to_json(facts);
+  write_file_atomic(path, lines_up_to(path, text, step) + line_of(marker));
 }
 
-double begin(const std::string& path, const RunFacts& facts, std::optional<int64_t> resume_step) {
-  const bool continues = resume_step && std::filesystem::exists(path);
-  const Beginning beginning = continues ? resumed_log(path, facts, *resume_step) : new_log(facts, resume_step);
-  write_file_atomic(path, beginning.text);
-  return beginning.cost_before;
+// What this start goes on with.
+Start begin(const std::string& path, const RunFacts& facts, std::optional<int64_t> resume_step) {
+  if (resume_step && std::filesystem::exists(path)) {
+    write_resumed_log(path, facts, *resume_step);
+  } else {
+    write_new_log(path, facts, resume_step.value_or(0));
+  }
+  return read_metrics(path).starts.back();
 }
 
 }  // namespace
@@ -279,6 +290,13 @@ std::optional<double> total_cost(const MetricsFile& metrics) {
   return start.cost_before + *start.facts.price_per_hour * last_time(metrics) / kSecondsPerHour;
 }
 
+GpuUse total_gpu_use(const MetricsFile& metrics) {
+  const Start& start = metrics.starts.back();
+  GpuUse use = start.gpu_before;
+  for (size_t i = start.gpu_lines_before; i < metrics.gpu.size(); ++i) use.add(metrics.gpu[i].use);
+  return use;
+}
+
 Measured measured_at(const std::string& run_dir, int64_t step) {
   if (!std::filesystem::exists(metrics_path(run_dir))) return {};
   const MetricsFile metrics = read_metrics(metrics_path(run_dir));
@@ -292,7 +310,11 @@ Measured measured_at(const std::string& run_dir, int64_t step) {
 }
 
 MetricsLog::MetricsLog(const std::string& dir, const RunFacts& facts, std::optional<int64_t> resume_step)
-    : cost_before_(begin(metrics_path(dir), facts, resume_step)),
+    : MetricsLog(dir, facts, begin(metrics_path(dir), facts, resume_step)) {}
+
+MetricsLog::MetricsLog(const std::string& dir, const RunFacts& facts, const Start& start)
+    : cost_before_(start.cost_before),
+      gpu_use_(start.gpu_before),
       price_per_hour_(facts.price_per_hour),
       file_(metrics_path(dir)) {}
 
@@ -324,7 +346,11 @@ void MetricsLog::sample(const SampleRecord& record) {
   file_.append(line_of({{"step", record.step}, {"sample", record.text}, {"prompt", record.prompt}}));
 }
 
-void MetricsLog::gpu(const GpuRecord& record) { file_.append(line_of(gpu_json(record))); }
+void MetricsLog::gpu(const GpuRecord& record) {
+  const ordered_json json = gpu_json(record);
+  gpu_use_.add(gpu_use_from(json));  // with the digits that a reader will see
+  file_.append(line_of(json));
+}
 
 std::optional<double> MetricsLog::cost_at(double time) const {
   if (!price_per_hour_) return std::nullopt;

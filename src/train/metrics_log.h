@@ -2,7 +2,8 @@
 //
 //   line 1      the run's facts (train/run_facts.h)
 //   start       {"start": 0, "unix": seconds}
-//   resume      {"resume": step, "unix", "seconds_before", "cost_before", "run": facts of this start}
+//   resume      {"resume": step, "unix", "seconds_before", "cost_before", "gpu_before": as a GPU line without step and
+//                time, "run": facts of this start}
 //   step        {"step", "tokens", "loss", "lr", "grad_norm", "tok_s", "mfu", "mem", "time", "cost"}
 //   validation  {"step", "validation_loss", "bits_per_byte", "validation_bytes", "validation_tokens",
 //                "validation_windows", "time"}
@@ -72,8 +73,10 @@ struct Start {
   int64_t unix_seconds = 0;
   double seconds_before = 0;  // of all earlier starts, their discarded steps included
   double cost_before = 0;
+  GpuUse gpu_before = {};  // of all earlier starts, as seconds_before
   RunFacts facts = {};
   size_t validations_before = 0;  // how many stand before it in the log
+  size_t gpu_lines_before = 0;
 };
 
 struct MetricsFile {
@@ -95,6 +98,8 @@ const Start& start_of(const MetricsFile& metrics, int64_t step);
 // Seconds and dollars that all starts took, as far as lines tell.
 double wall_seconds(const MetricsFile& metrics);
 std::optional<double> total_cost(const MetricsFile& metrics);
+// What the GPU took over all starts, likewise.
+GpuUse total_gpu_use(const MetricsFile& metrics);
 
 // What has been measured of the weights after a step.
 struct Measured {
@@ -116,11 +121,16 @@ class MetricsLog {
   void sample(const SampleRecord& record);
   void gpu(const GpuRecord& record);
 
+  // Of the whole run, as far as it has been logged.
+  const GpuUse& gpu_use() const { return gpu_use_; }
   // Dollars of the whole run `time` seconds into this start; nothing without a price.
   std::optional<double> cost_at(double time) const;
 
  private:
+  MetricsLog(const std::string& dir, const RunFacts& facts, const Start& start);
+
   double cost_before_ = 0;
+  GpuUse gpu_use_;
   std::optional<double> price_per_hour_;
   AppendFile file_;  // last: opened once the file is written
 };

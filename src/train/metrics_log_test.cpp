@@ -264,6 +264,25 @@ TEST_F(MetricsLogTest, DiscardedStepsStillCost) {
   EXPECT_NEAR(read.steps.back().cost.value(), 9e-3, 1e-9);
 }
 
+TEST_F(MetricsLogTest, DiscardedStepsStillTookEnergy) {
+  {
+    MetricsLog log(dir_, facts(), std::nullopt);
+    log.gpu({.step = 2, .time = 10, .use = {.seconds = 10, .joules = 1000, .slowed_seconds = 0}});
+    log.gpu({.step = 7, .time = 20, .use = {.seconds = 10, .joules = 3000, .slowed_seconds = 5}});
+    EXPECT_EQ(log.gpu_use().joules, 4000);
+  }
+  for (int start = 1; start <= 2; ++start) {
+    MetricsLog log(dir_, facts(), 4);
+    log.gpu({.step = 5, .time = 1, .use = {.seconds = 1, .joules = 500, .slowed_seconds = 0}});
+    const MetricsFile read = read_metrics(path());
+    EXPECT_EQ(read.gpu.size(), 2U);
+    EXPECT_EQ(total_gpu_use(read).joules, 4000 + 500 * start);
+    EXPECT_EQ(total_gpu_use(read).seconds, 20 + start);
+    EXPECT_EQ(total_gpu_use(read).slowed_seconds, 5);
+    EXPECT_EQ(log.gpu_use(), total_gpu_use(read));
+  }
+}
+
 TEST_F(MetricsLogTest, ResumingAgainForgetsTheStartsBeyond) {
   {
     MetricsLog log(dir_, facts(), std::nullopt);

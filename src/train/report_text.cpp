@@ -193,17 +193,11 @@ std::string data_rows(const DataFacts& data) {
          count_row("tokens", data.tokens) + count_row("vocabulary", data.vocabulary);
 }
 
-std::string gpu_use_row(const MetricsFile& metrics) {
-  GpuUse use;
-  for (const GpuRecord& record : metrics.gpu) use.add(record.use);
-  return row("GPU's use", gpu_use_text(use));
-}
-
 std::string machine_rows(const MetricsFile& metrics) {
   const RunFacts& facts = metrics.facts();
   const MachineFacts& machine = facts.machine;
   return row("processor", machine.cpu) + count_row("cores", machine.cores) + count_row("threads used", facts.threads) +
-         (machine.gpu ? row("GPU", *machine.gpu) : "") + gpu_use_row(metrics) +
+         (machine.gpu ? row("GPU", *machine.gpu) : "") + row("GPU's use", gpu_use_text(total_gpu_use(metrics))) +
          (machine.memory_bytes > 0 ? row("memory", bytes_text(machine.memory_bytes)) : "") + row("system", machine.os) +
          (facts.peak_flops ? row("peak, measured", short_count(*facts.peak_flops) + "FLOP/s") : "");
 }

@@ -33,6 +33,8 @@ class RunLog {
   void validation(ValidationRecord record);
   void sample(const SampleRecord& record);
   void gpu(GpuRecord record);
+  // Of the whole run, as far as it has been logged.
+  const GpuUse& gpu_use() const { return metrics_.gpu_use(); }
   // Renders OUT/report.html from what has been logged.
   void write_report() const;
 

@@ -149,6 +149,7 @@ Trainer::Outcome Trainer::run() {
   const Measured measured = measured_so_far();
   if (!is_last() || owes(measured)) {  // else it had finished: its record stays as it is
     open_log();
+    watch_gpu();
     measure(measured);
     train();
   }
@@ -163,7 +164,6 @@ Trainer::Outcome Trainer::run() {
 // The checkpoint comes first: what is measured behind it can be measured again by resuming.
 void Trainer::train() {
   sampler_.emplace(sampling(), config_.max_steps - steps_done_);
-  watch_gpu();
   bool stopped = stop_agreed();
   while (!is_last() && !stopped) {
     const double start = steady_seconds();

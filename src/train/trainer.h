@@ -138,6 +138,7 @@ class Trainer {
   [[noreturn]] void stop_at_op(const NonFinite& where) const;
   void watch_gpu();
   void log_gpu();
+  void log_gpu_use();
   void announce_gpu_use();
   void announce();
   void announce_forecast();

@@ -40,13 +40,18 @@ void Trainer::watch_gpu() {
 void Trainer::log_gpu() {
   if (!gpu_monitor_) return;
   gpu_use_.add(gpu_monitor_->take());
-  if (gpu_use_.seconds < kLogSeconds && !is_last()) return;
-  if (gpu_use_.seconds > 0) run_log_->gpu({.step = steps_done_, .use = std::exchange(gpu_use_, GpuUse())});
+  if (gpu_use_.seconds >= kLogSeconds) log_gpu_use();
 }
 
+void Trainer::log_gpu_use() { run_log_->gpu({.step = steps_done_, .use = std::exchange(gpu_use_, GpuUse())}); }
+
+// What the report will say, so the last seconds are logged before.
 void Trainer::announce_gpu_use() {
   if (!gpu_monitor_) return;
-  const std::string text = gpu_use_text(gpu_monitor_->all());
+  gpu_monitor_->all();
+  gpu_use_.add(gpu_monitor_->take());
+  if (gpu_use_.seconds > 0) log_gpu_use();
+  const std::string text = gpu_use_text(run_log_->gpu_use());
   if (!text.empty()) progress_.line("gpu        " + text);
 }
 

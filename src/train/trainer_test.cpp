@@ -190,6 +190,8 @@ TEST(TrainerCuda, SaysWhatTheGpuTook) {
   Trainer(test_ops(), config, options).run();
   EXPECT_THAT(printed.text(), HasSubstr("\nattention  own kernel: elements f32\n"));
   EXPECT_THAT(printed.text(), HasSubstr("\ngpu        "));
+  const std::string use = gpu_use_text(total_gpu_use(read_metrics(metrics_path(config.out))));
+  EXPECT_THAT(printed.text(), HasSubstr("\ngpu        " + (use.empty() ? "power and clocks are not known" : use)));
 
   const RunConfig unwatched = micro_run(fresh_directory("gpu"), {"max_steps=3", "validation_every=0", "device=cuda"});
   const Printed without;
