@@ -211,7 +211,7 @@ MetricsFile parse_metrics(const std::string& path, std::string_view text) {
     }
   });
   if (!has_header) user_error("{}:1 holds no facts of a run; name the metrics.jsonl of a run", path);
-  if (metrics.starts.empty()) metrics.starts.push_back({.facts = header});
+  if (metrics.starts.empty()) metrics.starts.emplace_back().facts = header;
   return metrics;
 }
 
