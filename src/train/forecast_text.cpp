@@ -119,11 +119,10 @@ ordered_json memory_json(const Program& training) {
 
 ordered_json costs_json(const CostSource& costs) {
   const bool prior = costs.kind == CostSource::Kind::prior;
-  ordered_json json = {{"source", prior ? "prior" : "profile"},
-                       {"device", name_of(costs.device)},
-                       {"machine", costs.machine},
-                       {"instead_of", costs.instead_of.empty() ? ordered_json(nullptr) : costs.instead_of},
-                       {"threads", costs.threads}};
+  ordered_json json = {
+      {"source", prior ? "prior" : "profile"}, {"device", name_of(costs.device)}, {"machine", costs.machine}};
+  json["instead_of"] = costs.instead_of.empty() ? ordered_json(nullptr) : ordered_json(costs.instead_of);
+  json["threads"] = costs.threads;
   json["factor"] = prior ? ordered_json(kPriorFactor) : ordered_json(nullptr);
   json["unmeasured"] = costs.unknown();
   return json;

@@ -96,6 +96,7 @@ TEST_F(Plan, JsonSumsUp) {
   EXPECT_NEAR(kinds, step, 1e-9 * step);
   EXPECT_NEAR(shares, 1, 1e-9);
   EXPECT_EQ(report["costs"]["source"], "prior");
+  EXPECT_TRUE(report["costs"]["instead_of"].is_null());
   EXPECT_EQ(report["step"]["ranks"], 2);
   EXPECT_DOUBLE_EQ(report["run"]["dollars"], report["run"]["seconds"]);
 }
