@@ -122,7 +122,8 @@ std::set<std::string> kinds_of(const Program& program) {
   return kinds;
 }
 
-// Whatever a run file may ask for, its ops have samples.
+// Whatever a run file may ask for, its ops have samples. But for `fill`, zeros between the tensors of a gradient unit:
+// the GPU's widths leave nothing between them.
 TEST(Ladder, OfAGpuCallsEveryOpThatTheProcessorsDoes) {
   if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
   const auto kinds = [](DeviceKind device) {
@@ -135,7 +136,7 @@ TEST(Ladder, OfAGpuCallsEveryOpThatTheProcessorsDoes) {
     return all;
   };
   const std::set<std::string> on_gpu = kinds(DeviceKind::cuda);
-  for (const std::string& kind : kinds(DeviceKind::cpu)) EXPECT_TRUE(on_gpu.contains(kind)) << kind;
+  for (const std::string& kind : kinds(DeviceKind::cpu)) EXPECT_TRUE(on_gpu.contains(kind) || kind == "fill") << kind;
 }
 
 // The plan for the default GPU stands for all: sizes of workspaces hardly differ.
