@@ -120,10 +120,8 @@ int64_t measured_runtime_bytes() {
   return std::max(measured_runtime_bytes(DType::f32), measured_runtime_bytes(DType::bf16));
 }
 
-// Libraries make tables and kernels of their own at their first use, whatever the size of the model.
-void warm_libraries() {
-  const RunConfig config = micro_run(fresh_directory("warm"), {});
-  const Corpus corpus = corpus_of(config);
+// Libraries make tables, and a kernel for each shape and dtype, at their first use; those stay.
+void warm_libraries(const RunConfig& config, const Corpus& corpus) {
   CpuMachine machine(training_program(test_ops(), config, 2), test_ops(), {.threads = 2});
   one_step(machine, config, corpus);
 }
@@ -133,12 +131,12 @@ TEST(PlannedUsed, PeakResidentMemoryIsThePlan) {
   if (kSanitized) GTEST_SKIP() << "the sanitizers' shadow memory would be counted";
   const auto runs = planned_runs();
   ASSERT_GE(runs.size(), 20U);
-  warm_libraries();
   const int64_t runtime = measured_runtime_bytes();
   EXPECT_LT(runtime, 16 << 20);
   for (const PlannedRun& run : runs) {
     const RunConfig config = micro_run(fresh_directory("planned"), run.keys);
     const Corpus corpus = corpus_of(config);
+    warm_libraries(config, corpus);
     Program program = training_program(test_ops(), config, 2);
     const auto planned = static_cast<double>(arenas_of(program));
     const auto used = static_cast<double>(peak_bytes([&] {
@@ -154,7 +152,6 @@ TEST(PlannedUsed, PeakResidentMemoryIsThePlan) {
 // The same of every rank of a world, for each row of the sharding table.
 TEST(PlannedUsed, PeakResidentMemoryOfRanksIsTheirPlans) {
   if (kSanitized) GTEST_SKIP() << "the sanitizers' shadow memory would be counted";
-  warm_libraries();
   const int64_t runtime = measured_runtime_bytes();
   for (const std::string& row : shard_rule_names()) {
     const RunConfig config =
@@ -163,6 +160,7 @@ TEST(PlannedUsed, PeakResidentMemoryOfRanksIsTheirPlans) {
                    "model.num_attention_heads=8", "model.intermediate_size=576", "model.vocab_size=16384", "seq_len=96",
                    "micro_batch=4", "loss_chunk=256", "shard=" + row});
     const Corpus corpus = corpus_of(config);
+    warm_libraries(config, corpus);
     const Mesh mesh = row.starts_with("hybrid") ? Mesh{2, 2} : Mesh{1, 2};
     ThreadWorld world(mesh.ranks());
     double planned = 0;
