@@ -37,10 +37,12 @@ void forward_row(const Forward<T>& f, int64_t row) {
     for (int64_t c = 0; c < columns; ++c) sum[c] = convert<T>(convert<A>(x[c]) + convert<A>(delta[c]));
     x = sum;
   }
+  // Counted from the first element, so that a mean far from zero takes no digits from the sum, in whatever order.
+  const A first = convert<A>(x[0]);
   A total = 0;
 #pragma omp simd reduction(+ : total)
-  for (int64_t c = 0; c < columns; ++c) total += convert<A>(x[c]);
-  const A mean = total / static_cast<A>(columns);
+  for (int64_t c = 0; c < columns; ++c) total += convert<A>(x[c]) - first;
+  const A mean = first + total / static_cast<A>(columns);
   A squares = 0;
 #pragma omp simd reduction(+ : squares)
   for (int64_t c = 0; c < columns; ++c) squares += (convert<A>(x[c]) - mean) * (convert<A>(x[c]) - mean);
