@@ -11,8 +11,8 @@
 // Deterministic: the forward; the backward only with CudaTraits::deterministic. cuDNN then keeps dP in memory
 // (2 T^2 bytes a head), so heads or sequences are done in turns of at most 1 GiB.
 //
-// Workspaces are planned without a GPU and without the library, by formulas of what cuDNN asks for; a plan that asks for
-// more is not used.
+// Workspaces are planned without a GPU and without the library, by formulas of what cuDNN asks for; a plan that asks
+// for more is not used.
 //
 // Error: p and ds are rounded to bf16 before the products they enter, so every element of y is off by a further
 // roundoff of bf16 times max |v|, every element of dqkv by a few roundoffs of the sum of its terms' magnitudes.

@@ -1,7 +1,7 @@
 // How kernels reach NVIDIA's libraries: handles of one device, made once and shared by all ops of a machine.
 //
 // The machine owns it (machine/cuda/). Handles are made at first use, so a program without matrix products opens no
-// cuBLASLt (ops/cuda/cublas_lt_library.h). For the time of preparation only there is a stream and memory to time candidates with.
+// cuBLASLt (ops/cuda/cublas_lt_library.h). While ops are prepared there are a stream and memory to time candidates.
 #pragma once
 
 #include <cstdint>
