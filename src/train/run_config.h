@@ -73,7 +73,7 @@ struct RunConfig {
 };
 
 // Reads and checks the file at `path` and the overrides; derived defaults (out, model.num_key_value_heads,
-// model.head_dim, model.max_position_embeddings, what model.model_type stands for) are filled in; the last override wins.
+// model.head_dim, model.max_position_embeddings, those of model.model_type) are filled in; the last override wins.
 RunConfig parse_run_config(const std::string& path, const std::vector<std::string>& overrides);
 
 // The same from the text of a file; `path` is used for messages and for the default of `out`.
