@@ -117,8 +117,8 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
   const RunConfig config = config_of(kCases.at(name), overrides);
   const int64_t free_before = open_gpu(0).free_bytes;
   Worker worker(1);
-  worker.use("cuda");
-  CudaMachine machine(training_program(ops, config, worker), ops, {});
+  worker.use(config.device, config.deterministic);
+  CudaMachine machine(training_program(ops, config, worker), ops, {.deterministic = config.deterministic});
   const double prepared = seconds_since(start);
   begin_random_run(machine, config);
   feed_random_tokens(machine, config, 0);

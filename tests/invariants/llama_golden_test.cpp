@@ -8,8 +8,8 @@
 #include "ops/linear/linear.h"
 #include "passes/differentiate.h"
 #include "passes/optimize.h"
-#include "passes/precision.h"
 #include "passes/sections.h"
+#include "tests/support/golden_run.h"
 #include "tests/support/models.h"
 #include "tests/support/op_check.h"
 
@@ -31,28 +31,9 @@ const std::vector<Case> kCases = {{"llama_tied_batch.safetensors", true, 2},
 
 BatchShape batch_of(const Case& c) { return {.sequences = 2, .seq_len = 12, .max_docs = c.max_docs, .slots = 1}; }
 
-// The training forward with the logits as a further output.
-Program forward_with_logits(const Case& c) {
-  Program program = training_forward(test_ops(), golden_model(c.tied, c.window), batch_of(c), 7);
-  const Op& loss = program.sections[0].ops.back();
-  Op logits;
-  logits.id = logits.logical = program.next_op_id();
-  logits.kind = "linear";
-  logits.inputs = {loss.inputs[0], loss.inputs[1]};
-  logits.attributes = {{"scale", 1.0}};
-  logits.outputs = {{program.add({.name = "logits", .shape = {24, 61}, .kind = BufferKind::stream_out}), Bind::write}};
-  program.sections[0].ops.push_back(logits);
-  return program;
-}
-
 std::unique_ptr<CpuMachine> gradients_of(const Case& c, const SafetensorsFile& golden, const std::string& policy) {
-  Program program = differentiate(forward_with_logits(c), test_ops());
-  auto machine = machine_for(precision(std::move(program), test_ops(), precision_policy(policy)),
-                             {.threads = 2, .debug = true, .share_addresses = false});
-  load(*machine, golden, "in/");
-  load(*machine, golden, "w/");
-  machine->step();
-  return machine;
+  Program forward = training_forward(test_ops(), golden_model(c.tied, c.window), batch_of(c), 7);
+  return run_golden(with_logits(std::move(forward)), golden, policy);
 }
 
 TEST(LlamaGolden, Fp32) {
@@ -63,11 +44,7 @@ TEST(LlamaGolden, Fp32) {
     EXPECT_LT(relative_norm(get_tensor(*machine, "logits"), golden_values(golden, "f32/logits")), 1e-5);
     EXPECT_LT(relative_norm(get_tensor(*machine, "loss"), golden_values(golden, "f32/loss")), 1e-5);
     EXPECT_EQ(get_tensor(*machine, "count"), golden_values(golden, "f32/count"));
-    for (const Buffer& b : machine->program().buffers) {
-      if (b.kind != BufferKind::parameter) continue;
-      EXPECT_LT(relative_norm(get_tensor(*machine, b.name + ".grad"), golden_values(golden, "g/" + b.name)), 1e-5)
-          << b.name;
-    }
+    expect_golden_gradients(*machine, golden, 1e-5);
   }
 }
 
@@ -81,12 +58,7 @@ TEST(LlamaGolden, Bf16) {
     const auto machine = gradients_of(c, golden, "bf16");
     EXPECT_LT(relative_norm(get_tensor(*machine, "logits"), golden_values(golden, "f32/logits")),
               2 * std::sqrt(roundings) * u);
-    for (const Buffer& b : machine->program().buffers) {
-      if (b.kind != BufferKind::parameter) continue;
-      EXPECT_LT(relative_norm(get_tensor(*machine, b.name + ".grad"), golden_values(golden, "g/" + b.name)),
-                3.2 * std::sqrt(2 * roundings) * u)
-          << b.name;
-    }
+    expect_golden_gradients(*machine, golden, 3.2 * std::sqrt(2 * roundings) * u);
   }
 }
 
