@@ -4,6 +4,8 @@
 //   bench_gpu_step CASE profile FILE [key=value...]      its ops into a profile, as `centavo bench --run`
 //   bench_gpu_step CASE predict FILE [key=value...]      its step and memory from that profile; a last line of JSON.
 //                                                        No GPU need be there
+//   bench_gpu_step CASE floor [key=value...]             what its step cannot beat on this GPU (bench/gpu_floor.h); a
+//                                                        last line of JSON
 //
 // Random parameters, fresh random tokens in every step, all parameters updated, the gradient clipped at 1.0. Steps run
 // one behind the other for SECONDS; while one runs, the tokens of the next are written. The table launches three more
@@ -19,7 +21,9 @@
 #include <vector>
 
 #include "base/files.h"
+#include "gpu_floor.h"
 #include "machine/cuda/cuda_machine.h"
+#include "machine/cuda/gpu_rates.h"
 #include "machine/make_machine.h"
 #include "machine/virtual/virtual_machine.h"
 #include "ops/all.h"
@@ -68,6 +72,10 @@ RunConfig config_of(const Case& c, const std::vector<std::string>& overrides) {
       c.precision, c.seq_len, c.micro_batch, c.micro_batches, c.vocab, c.hidden, c.intermediate, c.layers, c.heads,
       c.kv_heads, c.tied, c.bias, c.theta, c.eps, c.model_type);
   return parse_run_config_text(toml, "bench.toml", overrides);
+}
+
+double tokens_of_step(const RunConfig& config) {
+  return static_cast<double>(config.micro_batch * config.grad_accum_steps * config.seq_len);
 }
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -141,13 +149,12 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
   print_table(machine, ops);
   std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
   const double median = seconds[seconds.size() / 2];
-  const double tokens = static_cast<double>(config.micro_batch * config.grad_accum_steps * config.seq_len);
   const nlohmann::ordered_json line = {
       {"tool", "centavo"},
       {"case", name},
       {"gpu", machine.gpu().name},
       {"step_ms", 1e3 * median},
-      {"tokens_per_s", tokens * static_cast<double>(seconds.size()) / spent},
+      {"tokens_per_s", tokens_of_step(config) * static_cast<double>(seconds.size()) / spent},
       {"steps", seconds.size()},
       {"prepare_s", prepared},
       {"first_step_s", first},
@@ -191,7 +198,27 @@ void predict(const std::string& name, const std::string& file, const std::vector
   fmt::print("{}\n", line.dump());
 }
 
+void print_floor(const std::string& name, const std::vector<std::string>& overrides) {
+  const OpTable ops = all_ops();
+  const RunConfig config = config_of(kCases.at(name), overrides);
+  Worker worker(1);
+  worker.use(config.device, config.deterministic);
+  const double copy = measured_gpu_rates().copy_bytes_per_second;
+  double sum = 0;
+  for (const auto& [kind, seconds] : step_floor(ops, training_program(ops, config, worker), worker, copy)) {
+    fmt::print("{:<20}{:>11.3f} ms\n", kind, 1e3 * seconds);
+    sum += seconds;
+  }
+  const nlohmann::ordered_json line = {{"tool", "centavo"},
+                                       {"case", name},
+                                       {"copy_tb_per_s", copy / 1e12},
+                                       {"floor_ms", 1e3 * sum},
+                                       {"floor_tokens_per_s", tokens_of_step(config) / sum}};
+  fmt::print("{}\n", line.dump());
+}
+
 void run_mode(const std::string& name, const std::string& mode, std::vector<std::string> rest) {
+  if (mode == "floor") return print_floor(name, rest);
   if (mode != "predict" && mode != "profile") return run(name, std::atof(mode.c_str()), rest);
   if (rest.empty()) user_error("{} {} needs a profile's file", name, mode);
   const std::string file = rest[0];
@@ -204,7 +231,7 @@ void run_mode(const std::string& name, const std::string& mode, std::vector<std:
 
 int main(int argc, char** argv) {
   if (argc < 3 || !centavo::kCases.contains(argv[1])) {
-    fmt::print(stderr, "usage: bench_gpu_step CASE SECONDS|profile FILE|predict FILE [key=value...]; cases:");
+    fmt::print(stderr, "usage: bench_gpu_step CASE SECONDS|profile FILE|predict FILE|floor [key=value...]; cases:");
     for (const auto& [name, c] : centavo::kCases) fmt::print(stderr, " {}", name);
     fmt::print(stderr, "\n");
     return 2;
