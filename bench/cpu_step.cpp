@@ -18,11 +18,11 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/errors.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "machine/cpu/cpu_machine.h"
 #include "ops/all.h"
@@ -256,7 +256,7 @@ void run(const std::string& size, const std::string& precision, int threads, int
       {"peak_gflops", peak / 1e9},
       {"gib", static_cast<double>(step.program().arena_bytes.at(Home::device)) / (1 << 30)},
       {"loss", loss}};
-  fmt::print("{}\n", line.dump());
+  fmt::print("{}\n", json_text(line));
 }
 
 }  // namespace

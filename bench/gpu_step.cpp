@@ -16,11 +16,11 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "gpu_floor.h"
 #include "machine/cuda/cuda_machine.h"
 #include "machine/cuda/gpu_rates.h"
@@ -161,7 +161,7 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
       {"arena_gib", static_cast<double>(machine.program().arena_bytes.at(Home::device)) / kGiB},
       {"used_gib", static_cast<double>(free_before - open_gpu(0).free_bytes) / kGiB},
       {"loss", loss}};
-  fmt::print("{}\n", line.dump());
+  fmt::print("{}\n", json_text(line));
 }
 
 void measure_ops(const std::string& name, const std::string& file, const std::vector<std::string>& overrides) {
@@ -195,7 +195,7 @@ void predict(const std::string& name, const std::string& file, const std::vector
       {"predicted_step_ms", 1e3 * f.step_seconds},
       {"floor_ms", 1e3 * f.floor_seconds},
       {"predicted_gib", static_cast<double>(training.arena_bytes.at(Home::device)) / kGiB}};
-  fmt::print("{}\n", line.dump());
+  fmt::print("{}\n", json_text(line));
 }
 
 void print_floor(const std::string& name, const std::vector<std::string>& overrides) {
@@ -214,7 +214,7 @@ void print_floor(const std::string& name, const std::vector<std::string>& overri
                                        {"copy_tb_per_s", copy / 1e12},
                                        {"floor_ms", 1e3 * sum},
                                        {"floor_tokens_per_s", tokens_of_step(config) / sum}};
-  fmt::print("{}\n", line.dump());
+  fmt::print("{}\n", json_text(line));
 }
 
 void run_mode(const std::string& name, const std::string& mode, std::vector<std::string> rest) {

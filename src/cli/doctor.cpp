@@ -11,13 +11,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/errors.h"
 #include "base/gpus.h"
 #include "base/host.h"
+#include "base/json.h"
 #include "cli/commands.h"
 #include "machine/cpu/cpu_machine.h"
 #include "machine/cuda/gpu.h"
@@ -291,8 +291,7 @@ std::string in_words(const Report& report) {
 
 void doctor(bool json) {
   const Report report = examine();
-  const std::string text =
-      json ? to_json(report).dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n" : in_words(report);
+  const std::string text = json ? json_text(to_json(report), 2) + "\n" : in_words(report);
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     io_error("write", "the standard output");
   }

@@ -7,12 +7,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/errors.h"
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/device_argument.h"
 #include "cli/model_argument.h"
@@ -104,7 +104,7 @@ std::string in_json(const Score& score) {
                                     {"bits_per_byte", score.bits_per_byte()},
                                     {"tokens", score.tokens},
                                     {"bytes", score.bytes}};
-  return j.dump() + "\n";
+  return json_text(j) + "\n";
 }
 
 std::string in_words(const Score& score) {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/local_ranks.h"
 #include "cli/profile_place.h"
@@ -71,7 +71,7 @@ void plan(const Arguments& arguments) {
   verify(training, ops);
   const Forecast forecast = centavo::forecast(ops, config, worker, training, costs.source);
   if (arguments.json) {
-    fmt::print("{}\n", forecast_json(ops, config, worker, training, forecast, costs.source).dump(2));
+    fmt::print("{}\n", json_text(forecast_json(ops, config, worker, training, forecast, costs.source), 2));
   } else {
     print_plan(ops, config, worker, techniques, training);
     print_lines(forecast_lines(forecast, costs.source));

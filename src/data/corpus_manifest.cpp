@@ -3,10 +3,10 @@
 #include <xxhash.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/seal.h"
 
 namespace centavo {
@@ -49,8 +49,7 @@ ordered_json to_json(const SplitRecord& split) {
 
 // A path of the system may be no UTF-8, which JSON cannot hold.
 std::string printable(const std::string& path) {
-  return ordered_json::parse(ordered_json(path).dump(-1, ' ', false, ordered_json::error_handler_t::replace))
-      .get<std::string>();
+  return parse_ordered_json(json_text(ordered_json(path))).get<std::string>();
 }
 
 ordered_json to_json(const SourceRecord& record) {
@@ -63,7 +62,7 @@ ordered_json to_json(const SourceRecord& record) {
 
 uint64_t hash_in(const std::string& path, const ordered_json& text) {
   const std::optional<uint64_t> hash = parse_hex64(text.get<std::string>());
-  if (!hash) damaged(path, fmt::format("{} is no hash", text.dump()));
+  if (!hash) damaged(path, fmt::format("{} is no hash", json_text(text)));
   return *hash;
 }
 
@@ -72,7 +71,7 @@ Enum enum_in(const std::string& path, const ordered_json& text, const std::array
   for (size_t i = 0; i < N; ++i) {
     if (text.get<std::string>() == names[i]) return static_cast<Enum>(i);
   }
-  damaged(path, fmt::format("{} is unknown", text.dump()));
+  damaged(path, fmt::format("{} is unknown", json_text(text)));
 }
 
 SplitRecord split_in(const std::string& path, const ordered_json& json) {
@@ -124,7 +123,7 @@ CorpusManifest parse_manifest(const std::string& path, const ordered_json& json)
 }  // namespace
 
 uint64_t fingerprint(const std::vector<SourceRecord>& sources, const CorpusSettings& settings) {
-  std::string text = fmt::format("centavo data {}\n{}\n", kFormat, to_json(settings).dump());
+  std::string text = fmt::format("centavo data {}\n{}\n", kFormat, json_text(to_json(settings)));
   for (const SourceRecord& record : sources) {
     text += fmt::format("{} {} {} {}\n", name_of(record.source.format), name_of(record.source.compression),
                         record.source.size_bytes, hex64(record.hash));
@@ -142,7 +141,7 @@ std::string render_manifest(const CorpusManifest& manifest) {
                        {"near_duplicates", manifest.near_duplicates},
                        {"sources", ordered_json::array()}};
   for (const SourceRecord& record : manifest.sources) json["sources"].push_back(to_json(record));
-  return seal(json.dump(2) + "\n");
+  return seal(json_text(json, 2) + "\n");
 }
 
 CorpusManifest read_manifest(const std::string& directory) {
@@ -153,7 +152,7 @@ CorpusManifest read_manifest(const std::string& directory) {
   const std::optional<std::string> text = unseal(read_file(path));
   if (!text) damaged(path, "it does not match its own hash");
   try {
-    return parse_manifest(path, ordered_json::parse(*text));
+    return parse_manifest(path, parse_ordered_json(*text));
   } catch (const ordered_json::exception& error) {
     damaged(path, fmt::format("its fields cannot be read ({})", error.what()));
   }

@@ -2,9 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "base/files.h"
+#include "base/json.h"
 #include "data/pretokenize.h"
 #include "data/tokenizer.h"
 #include "tests/support/paths.h"
@@ -16,7 +15,7 @@ using nlohmann::json;
 
 const std::string kGolden = testing::source_path("tests/golden/");
 
-json cases() { return json::parse(read_file(kGolden + "tokenizer_cases.json")); }
+json cases() { return parse_json(read_file(kGolden + "tokenizer_cases.json")); }
 
 TEST(TokenizerGolden, Encodes) {
   const Tokenizer tokenizer = Tokenizer::read(kGolden + "tokenizer.json");

@@ -4,10 +4,10 @@
 
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "data/byte_letters.h"
 #include "data/tokenizer.h"
@@ -49,14 +49,14 @@ class TokenizerJson : public ::testing::Test {
   }
   // The sample's file with the value at `pointer` replaced.
   std::string error_with(const std::string& pointer, const json& value) const {
-    json file = json::parse(sample().json());
+    json file = parse_json(sample().json());
     file[json::json_pointer(pointer)] = value;
-    return error_of(file.dump());
+    return error_of(json_text(file));
   }
   std::string error_without(const std::string& owner, const std::string& key) const {
-    json file = json::parse(sample().json());
+    json file = parse_json(sample().json());
     file[json::json_pointer(owner)].erase(key);
-    return error_of(file.dump());
+    return error_of(json_text(file));
   }
 
  private:
@@ -66,7 +66,7 @@ class TokenizerJson : public ::testing::Test {
 TEST(ByteLetters, EveryByteHasItsOwn) {
   for (int byte = 0; byte < 256; ++byte) {
     const std::string bytes(1, static_cast<char>(byte));
-    const std::string letter = json::parse('"' + json_letters_of(bytes) + '"').get<std::string>();
+    const std::string letter = parse_json('"' + json_letters_of(bytes) + '"').get<std::string>();
     EXPECT_EQ(bytes_of_letters(letter), bytes) << byte;
   }
   EXPECT_EQ(json_letters_of(" the\n"), "\u0120the\u010a");
@@ -90,14 +90,14 @@ TEST_F(TokenizerJson, ComesBack) {
 }
 
 TEST_F(TokenizerJson, TakesTheOtherSpellings) {
-  json file = json::parse(sample().json());
+  json file = parse_json(sample().json());
   file["model"]["merges"] = {{"a", "b"}, {"\u0120", "\""}, "ab \\", {"\u0100", "\u00ff"}};
   file["model"]["vocab"].erase("<|endoftext|>");
   file["model"]["end_of_word_suffix"] = "";
   file["decoder"]["add_prefix_space"] = true;
   file.erase("normalizer");
   file["model"].erase("ignore_merges");
-  EXPECT_EQ(Tokenizer::read(write(file.dump())).json(), sample().json());
+  EXPECT_EQ(Tokenizer::read(write(json_text(file))).json(), sample().json());
 }
 
 TEST_F(TokenizerJson, NamesFileKeyAndValue) {
@@ -147,9 +147,9 @@ TEST_F(TokenizerJson, RefusesWrongVocabularies) {
 }
 
 TEST_F(TokenizerJson, RefusesOtherIdsForBytes) {
-  json file = json::parse(sample().json());
+  json file = parse_json(sample().json());
   std::swap(file["model"]["vocab"]["a"], file["model"]["vocab"]["b"]);
-  EXPECT_THAT(error_of(file.dump()), HasSubstr("gives the byte 97 the id 98, not 97"));
+  EXPECT_THAT(error_of(json_text(file)), HasSubstr("gives the byte 97 the id 98, not 97"));
 }
 
 TEST_F(TokenizerJson, RefusesWrongMerges) {
@@ -178,9 +178,9 @@ TEST_F(TokenizerJson, RefusesOtherAddedTokens) {
   EXPECT_THAT(error_with("/added_tokens/0/id", 256), HasSubstr("added_tokens[0].id is 256, not 260"));
   EXPECT_THAT(error_with("/added_tokens/0/id", "260"), HasSubstr("is \"260\", not a whole number"));
   EXPECT_THAT(error_with("/added_tokens", json::array()), HasSubstr("has 261 tokens in vocab"));
-  json file = json::parse(sample().json());
+  json file = parse_json(sample().json());
   std::swap(file["model"]["vocab"]["<|endoftext|>"], file["model"]["vocab"]["ab"]);
-  EXPECT_THAT(error_of(file.dump()), HasSubstr("gives <|endoftext|> the id 256, but added_tokens 260"));
+  EXPECT_THAT(error_of(json_text(file)), HasSubstr("gives <|endoftext|> the id 256, but added_tokens 260"));
 }
 
 // Once every value is at its place, the same token twice or a key twice is left.

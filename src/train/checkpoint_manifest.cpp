@@ -1,11 +1,11 @@
 #include "train/checkpoint_manifest.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
 #include "base/errors.h"
+#include "base/json.h"
 #include "base/seal.h"
 
 namespace centavo {
@@ -155,7 +155,7 @@ std::string print_tensor(const TensorPieces& tensor) {
   ordered_json json = {{"name", tensor.name}, {"dtype", name_of(tensor.dtype)}, {"shape", tensor.shape}};
   json["pieces"] = ordered_json::array();
   for (const Piece& piece : tensor.pieces) json["pieces"].push_back({piece.writer, piece.begin, piece.end});
-  return json.dump();
+  return json_text(json);
 }
 
 }  // namespace
@@ -180,7 +180,7 @@ std::string print_manifest(const Manifest& manifest) {
   for (const auto& [name, record] : manifest.files) {
     json["files"][name] = {{"size", record.size}, {"xxh3", hex64(record.hash)}};
   }
-  std::string text = json.dump(2);
+  std::string text = json_text(json, 2);
   text.resize(text.size() - 2);  // "\n}"
   text += ",\n  \"tensors\": [";
   for (const TensorPieces& tensor : manifest.tensors) {
@@ -194,7 +194,7 @@ Manifest parse_manifest(const std::string& path, const std::string& sealed) {
   if (!text) damaged_checkpoint_file(path, "it does not match its own hash");
   ordered_json json;
   try {
-    json = ordered_json::parse(*text);
+    json = parse_ordered_json(*text);
   } catch (const ordered_json::exception& error) {
     damaged_checkpoint_file(path, fmt::format("its fields cannot be read ({})", error.what()));
   }

@@ -3,9 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "base/errors.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "base/seal.h"
 
@@ -24,9 +23,9 @@ Manifest sample() {
   return manifest;
 }
 
-ordered_json sample_json() { return ordered_json::parse(*unseal(print_manifest(sample()))); }
+ordered_json sample_json() { return parse_ordered_json(*unseal(print_manifest(sample()))); }
 
-std::string sealed(const ordered_json& json) { return seal(json.dump(2) + "\n"); }
+std::string sealed(const ordered_json& json) { return seal(json_text(json, 2) + "\n"); }
 
 void expect_rejected(const ordered_json& json, const std::string& why) {
   try {
@@ -140,7 +139,7 @@ TEST(CheckpointManifest, Numbers) {
   expect_rejected("/data", "xyz", "data is no hash");
   expect_rejected("/format", 1, "has format 1, this centavo reads 2: use the centavo that wrote it");
   expect_rejected("/format", 3, "has format 3, this centavo reads 2");
-  expect_rejected(ordered_json::parse("{\"x\": 1}"), "it has no field format");
+  expect_rejected(parse_ordered_json("{\"x\": 1}"), "it has no field format");
 }
 
 // Bytes of the text replaced at random and sealed again: refused with a sentence, or a manifest that is sound.

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/between_ranks.h"
 #include "base/errors.h"
+#include "base/json.h"
 
 namespace centavo {
 namespace {
@@ -38,12 +38,12 @@ std::string as_text(std::span<const StatePart> held) {
           part.tensor);
     list.push_back({part.tensor, name_of(part.dtype), part.shape, part.begin, part.end});
   }
-  return list.dump();
+  return json_text(list);
 }
 
 // What one rank has told, added to what the lower ones have.
 void add(std::map<std::string, Holding>& holdings, int64_t rank, const std::string& text) {
-  for (const json& entry : json::parse(text)) {
+  for (const json& entry : parse_json(text)) {
     const auto name = entry[0].get<std::string>();
     DType dtype = DType::f32;
     CHECK(parse_dtype(entry[1].get<std::string>(), dtype), "{} of rank {}", name, rank);

@@ -6,10 +6,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "base/errors.h"
+#include "base/json.h"
 
 namespace centavo {
 namespace {
@@ -45,9 +45,7 @@ ordered_json rounded(double value, int digits) {
 }
 ordered_json seconds_json(double value) { return finite(std::isfinite(value) ? std::round(value * 1e6) / 1e6 : value); }
 
-std::string line_of(const ordered_json& json) {
-  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-}
+std::string line_of(const ordered_json& json) { return json_text(json) + "\n"; }
 
 double number(const ordered_json& json) {
   if (!json.is_string()) return json.get<double>();
@@ -189,7 +187,7 @@ template <class F>
 void for_each_object(const std::string& path, std::string_view text, F&& f) {
   for_each_line(text, [&](size_t number, std::string_view line) {
     try {
-      f(ordered_json::parse(line), number, line);
+      f(parse_ordered_json(line), number, line);
     } catch (const ordered_json::exception& error) {
       damaged(path, number, error.what());
     } catch (const UserError& error) {

@@ -1,10 +1,10 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/between_ranks.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "machine/gpu_libraries.h"
 #include "model/hf/family.h"
 #include "program/text.h"
@@ -139,7 +139,7 @@ void Trainer::open_log() {
   const int64_t tokens = config_.micro_batch * config_.grad_accum_steps * config_.seq_len;
   const StepCosts costs{tokens, step_flops(program_, ops_) * static_cast<double>(world_.ranks()),
                         program_.arena_bytes.at(Home::device)};
-  write_file_atomic(config_.out + "/run.json", to_json(facts).dump(2) + "\n");
+  write_file_atomic(config_.out + "/run.json", json_text(to_json(facts), 2) + "\n");
   const std::optional<int64_t> resumed_at = resumes() ? std::optional(steps_done_) : std::nullopt;
   run_log_ = std::make_unique<RunLog>(config_.out, facts, costs, resumed_at, progress_);
 }

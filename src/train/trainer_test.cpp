@@ -7,11 +7,11 @@
 
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "machine/comm/threads.h"
 #include "tests/support/costs.h"
 #include "tests/support/cuda_check.h"
@@ -338,7 +338,7 @@ TEST(Trainer, PredictsAndComparesAndChangesNoBit) {
   EXPECT_THAT(text, HasSubstr("costs      from the profile of Test Machine"));
   EXPECT_LT(text.find("predicted  "), text.find("measured   op"));
   EXPECT_THAT(text, HasSubstr("trace      step 7 in " + trace));
-  EXPECT_GT(nlohmann::json::parse(read_file(trace))["traceEvents"].size(), 50U);
+  EXPECT_GT(parse_json(read_file(trace))["traceEvents"].size(), 50U);
 }
 
 TEST(Trainer, SaysWhyItPredictsNothing) {
@@ -371,7 +371,7 @@ TEST(Trainer, EveryRankWritesItsTrace) {
   const std::string trace = config.out + ".d.json";
   ThreadWorld(2).run([&](Communicator& rank) { Trainer(test_ops(), config, {.world = &rank, .trace = trace}).run(); });
   for (int rank = 0; rank < 2; ++rank) {
-    const auto json = nlohmann::json::parse(read_file(fmt::format("{}.d.rank-{:05}.json", config.out, rank)));
+    const auto json = parse_json(read_file(fmt::format("{}.d.rank-{:05}.json", config.out, rank)));
     EXPECT_EQ(json["traceEvents"].back()["pid"], rank);
   }
 }

@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "cli/profile_place.h"
 #include "ops/cuda/kernels.h"
 #include "tests/support/models.h"
@@ -49,7 +49,7 @@ class Plan : public ::testing::Test {
   std::string text_;
 };
 
-json events_of(const std::string& file) { return json::parse(read_file(file)).at("traceEvents"); }
+json events_of(const std::string& file) { return parse_json(read_file(file)).at("traceEvents"); }
 
 TEST_F(Plan, NeedsNoDataAndNoProfile) {
   for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"text=" + directory_ + "/nowhere"}}) {
@@ -85,7 +85,7 @@ TEST_F(Plan, DoubtsTheProfileOfAnotherMachine) {
 TEST_F(Plan, JsonSumsUp) {
   const Outcome outcome = plan({"--json", "price_per_hour=3600", "--ranks", "2", "grad_accum_steps=2"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  const json report = json::parse(outcome.out);
+  const json report = parse_json(outcome.out);
   double kinds = 0;
   double shares = 0;
   for (const json& kind : report["predicted"]["kinds"]) {
@@ -117,7 +117,7 @@ TEST_F(Plan, OfAGpuFromItsProfile) {
   const auto report = [&] {
     const Outcome outcome = plan({"--json", "--profile", file, "device=cuda"});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
-    return json::parse(outcome.out);
+    return parse_json(outcome.out);
   };
   const auto calls_of = [](const json& kinds, const std::string& wanted) {
     int64_t calls = 0;
@@ -162,7 +162,7 @@ TEST_F(Plan, AProfileMustBeOfTheRunsDevice) {
 
 TEST_F(Plan, TraceIsThePredictedStep) {
   const std::string trace = directory_ + "/step.json";
-  const json report = json::parse(plan({"--json", "--trace", trace}).out);
+  const json report = parse_json(plan({"--json", "--trace", trace}).out);
   double end = 0;
   for (const json& event : events_of(trace)) {
     if (event["ph"] == "X") end = event["ts"].get<double>() + event["dur"].get<double>();

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "base/json.h"
 
 namespace centavo {
 namespace {
@@ -30,7 +30,7 @@ TuningFile::TuningFile(const std::string& directory, const Gpu& gpu) {
 void TuningFile::load(TuningTable& table) const {
   if (path_.empty()) return;
   try {
-    const auto json = nlohmann::json::parse(read_file(path_));
+    const auto json = parse_json(read_file(path_));
     for (const auto& [key, choice] : json.items()) table.set(key, choice.get<std::string>());
     table.mark_saved();
   } catch (const std::exception&) {
@@ -42,7 +42,7 @@ void TuningFile::save(const TuningTable& table) const {
   if (path_.empty()) return;
   try {
     make_directories(path_.substr(0, path_.rfind('/')));
-    write_file_atomic(path_, nlohmann::json(table.entries()).dump(1) + "\n");
+    write_file_atomic(path_, json_text(nlohmann::json(table.entries()), 1) + "\n");
   } catch (const IoError&) {
     // The next run times again.
   }

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/json.h"
 
 namespace centavo {
 namespace {
@@ -71,18 +71,14 @@ ordered_json head_of(const Profile& p) {
           {"disturbed_share", p.disturbed_share}};
 }
 
-std::string dumped(const ordered_json& json) {
-  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
 // A line a field and a line a sample.
 std::string text_of(const Profile& profile) {
   std::string text = "{\n";
   const ordered_json head = head_of(profile);
-  for (const auto& [key, value] : head.items()) text += fmt::format("\"{}\": {},\n", key, dumped(value));
+  for (const auto& [key, value] : head.items()) text += fmt::format("\"{}\": {},\n", key, json_text(value));
   text += "\"samples\": [";
   for (size_t i = 0; i < profile.samples.size(); ++i) {
-    text += (i == 0 ? "\n" : ",\n") + dumped(to_json(profile.samples[i]));
+    text += (i == 0 ? "\n" : ",\n") + json_text(to_json(profile.samples[i]));
   }
   return text + "\n]\n}\n";
 }
@@ -171,7 +167,7 @@ std::map<std::string, double> rates_from(const ordered_json& json, const std::st
 ordered_json parse(const std::string& path) {
   const std::string text = read_file(path);
   try {
-    return ordered_json::parse(text);
+    return parse_ordered_json(text);
   } catch (const nlohmann::json::exception&) {
     user_error("{} is not JSON and so no profile; measure this machine again with centavo bench", path);
   }

@@ -2,9 +2,9 @@
 
 #include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "base/json.h"
 
 namespace centavo {
 namespace {
@@ -60,7 +60,7 @@ std::string trace_json(const std::vector<Span>& spans, const Program& program, c
   }
   for (const Span& span : spans) events.push_back(event(span, cost_of(ops, program, *span.op), label.rank));
   const ordered_json trace = {{"displayTimeUnit", "ms"}, {"traceEvents", std::move(events)}};
-  return trace.dump() + "\n";
+  return json_text(trace) + "\n";
 }
 
 void write_trace(const std::string& file, const std::vector<Span>& spans, const Program& program, const OpTable& ops,

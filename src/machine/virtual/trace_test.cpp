@@ -4,10 +4,10 @@
 
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "tests/support/models.h"
 #include "tests/support/programs_by_hand.h"
 
@@ -32,15 +32,15 @@ step micro*3
 }
 
 json events_of(const Program& program) {
-  return json::parse(trace_json(spans_of(program), program, test_ops(), {2, "rank 2"})).at("traceEvents");
+  return parse_json(trace_json(spans_of(program), program, test_ops(), {2, "rank 2"})).at("traceEvents");
 }
 
 TEST(Trace, SaysWhatAnOpIs) {
   const json events = events_of(two_lanes());
   ASSERT_EQ(events.size(), 1U + 2 + 9);
-  EXPECT_EQ(events[0], json::parse(R"({"ph":"M","name":"process_name","pid":2,"args":{"name":"rank 2"}})"));
-  EXPECT_EQ(events[2], json::parse(R"({"ph":"M","name":"thread_name","pid":2,"tid":3,"args":{"name":"copy"}})"));
-  EXPECT_EQ(events[3], json::parse(R"({"ph":"X","name":"add","cat":"backward","pid":2,"tid":0,"ts":0.0,"dur":0.333,
+  EXPECT_EQ(events[0], parse_json(R"({"ph":"M","name":"process_name","pid":2,"args":{"name":"rank 2"}})"));
+  EXPECT_EQ(events[2], parse_json(R"({"ph":"M","name":"thread_name","pid":2,"tid":3,"args":{"name":"copy"}})"));
+  EXPECT_EQ(events[3], parse_json(R"({"ph":"X","name":"add","cat":"backward","pid":2,"tid":0,"ts":0.0,"dur":0.333,
       "args":{"op":1,"layer":3,"section":"micro","call":0,"bytes":48,"flops":4.0}})"));
   EXPECT_FALSE(events[4]["args"].contains("layer"));
   EXPECT_EQ(events[11]["args"]["call"], 2);

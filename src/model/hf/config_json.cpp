@@ -1,5 +1,6 @@
 #include "model/hf/config_json.h"
 
+#include "base/json.h"
 #include "base/nearest.h"
 #include "model/hf/config_reader.h"
 #include "model/hf/family.h"
@@ -62,7 +63,7 @@ std::string print_config_json(const ConfigJson& config, DType dtype) {
   j["torch_dtype"] = dtype_in_words(dtype);
   j["dtype"] = dtype_in_words(dtype);
   j["transformers_version"] = kTransformersVersion;
-  return j.dump(2) + "\n";
+  return json_text(j, 2) + "\n";
 }
 
 }  // namespace centavo

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "base/json.h"
 #include "model/hf/family.h"
 #include "tests/support/models.h"
 
@@ -16,7 +16,7 @@ using nlohmann::json;
 
 // As transformers 4 wrote it.
 json llama_file() {
-  return json::parse(R"({
+  return parse_json(R"({
     "_name_or_path": "x", "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
     "vocab_size": 512, "hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 3, "num_attention_heads": 6,
     "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 1024, "rms_norm_eps": 1e-4,
@@ -45,7 +45,7 @@ ModelConfig llama_model() {
 
 ModelConfig gpt2_model() { return testing::golden_gpt2_model(true); }
 
-ConfigJson parse(const json& file) { return parse_config_json(file.dump(), "DIR/config.json"); }
+ConfigJson parse(const json& file) { return parse_config_json(json_text(file), "DIR/config.json"); }
 
 json without(const std::string& key) {
   json file = llama_file();
@@ -69,7 +69,7 @@ void expect_refused(const std::string& text, const std::string& why) {
   }
 }
 
-void expect_refused(const json& file, const std::string& why) { expect_refused(file.dump(), why); }
+void expect_refused(const json& file, const std::string& why) { expect_refused(json_text(file), why); }
 
 TEST(ConfigJson, ReadsEveryKey) {
   const ConfigJson config = parse(llama_file());
@@ -187,10 +187,10 @@ TEST(ConfigJson, RefusesValuesThatAreNone) {
   for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
                           "max_position_embeddings"}) {
     for (const json& bad : {json(nullptr), json("12"), json(12.0), json(true)}) {
-      expect_refused(with(key, bad), fmt::format("{} is {} and must be an integer", key, bad.dump()));
+      expect_refused(with(key, bad), fmt::format("{} is {} and must be an integer", key, json_text(bad)));
     }
     for (const json& bad : {json(0), json(-1), json(uint64_t{1} << 63)}) {
-      expect_refused(with(key, bad), fmt::format("{} is {} and must lie between 1 and", key, bad.dump()));
+      expect_refused(with(key, bad), fmt::format("{} is {} and must lie between 1 and", key, json_text(bad)));
     }
   }
   expect_refused(with("num_key_value_heads", 7), "num_key_value_heads is 7 and must lie between 1 and 6");
@@ -202,7 +202,7 @@ TEST(ConfigJson, RefusesValuesThatAreNone) {
   expect_refused(uneven, "hidden_size 97 is not a multiple of num_attention_heads 6");
   for (const char* key : {"rms_norm_eps", "rope_theta"}) {
     for (const json& bad : {json(0), json(-1.5), json("1"), json(true)}) {
-      expect_refused(with(key, bad), fmt::format("{} is {} and must be a number above 0", key, bad.dump()));
+      expect_refused(with(key, bad), fmt::format("{} is {} and must be a number above 0", key, json_text(bad)));
     }
   }
   expect_refused(with("tie_word_embeddings", 1), "tie_word_embeddings is 1 and must be true or false");
@@ -223,11 +223,11 @@ TEST(ConfigJson, ReadsBackWhatItWrites) {
   windowed.model.sliding_window = 64;
   const std::string mistral = print_config_json(windowed, DType::f32);
   EXPECT_EQ(parse_config_json(mistral, "x"), windowed);
-  EXPECT_EQ(json::parse(mistral)["model_type"], "mistral");
+  EXPECT_EQ(parse_json(mistral)["model_type"], "mistral");
 }
 
 TEST(ConfigJson, WritesEveryCommonKeyInBothSpellings) {
-  const json file = json::parse(print_config_json({llama_model(), 7, {8}}, DType::bf16));
+  const json file = parse_json(print_config_json({llama_model(), 7, {8}}, DType::bf16));
   for (const char* key : {"hidden_size",         "intermediate_size",
                           "num_hidden_layers",   "num_attention_heads",
                           "num_key_value_heads", "head_dim",
@@ -303,11 +303,11 @@ TEST(ConfigJson, Gpt2ReadsBackWhatItWrites) {
   const std::string text = print_config_json(config, DType::f32);
   EXPECT_EQ(parse_config_json(text, "x"), config);
   EXPECT_EQ(print_config_json(config, DType::f32), text);
-  EXPECT_EQ(json::parse(text)["architectures"], json({"GPT2LMHeadModel"}));
+  EXPECT_EQ(parse_json(text)["architectures"], json({"GPT2LMHeadModel"}));
 }
 
 TEST(ConfigJson, Gpt2UnderTheGenericNames) {
-  json file = json::parse(print_config_json({gpt2_model(), 7, {8}}, DType::f32));
+  json file = parse_json(print_config_json({gpt2_model(), 7, {8}}, DType::f32));
   const std::map<std::string, std::string> names = {{"n_embd", "hidden_size"},
                                                     {"n_layer", "num_hidden_layers"},
                                                     {"n_head", "num_attention_heads"},
@@ -315,7 +315,7 @@ TEST(ConfigJson, Gpt2UnderTheGenericNames) {
   for (const auto& [own, generic] : names) {
     json both = file;
     both[generic] = file[own].get<int64_t>() + 1;
-    expect_refused(both, fmt::format("{} beside it is {}", generic, both[generic].dump()));
+    expect_refused(both, fmt::format("{} beside it is {}", generic, json_text(both[generic])));
     file[generic] = file[own];
     file.erase(own);
   }
@@ -323,7 +323,7 @@ TEST(ConfigJson, Gpt2UnderTheGenericNames) {
 }
 
 TEST(ConfigJson, RefusesWhatGpt2CannotCompute) {
-  const json good = json::parse(print_config_json({gpt2_model(), 7, {8}}, DType::f32));
+  const json good = parse_json(print_config_json({gpt2_model(), 7, {8}}, DType::f32));
   const auto with_gpt2 = [&](const char* key, const json& value) {
     json file = good;
     file[key] = value;

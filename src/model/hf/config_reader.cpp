@@ -1,4 +1,5 @@
 #include "model/hf/config_reader.h"
+#include "base/json.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +10,7 @@ using nlohmann::json;
 
 ConfigReader::ConfigReader(const std::string& text, std::string path) : path_(std::move(path)) {
   try {
-    root_ = json::parse(text);
+    root_ = parse_json(text);
   } catch (const json::exception& error) {
     user_error("{} is not JSON: {}; restore it or write it again", path_, error.what());
   }
@@ -17,7 +18,7 @@ ConfigReader::ConfigReader(const std::string& text, std::string path) : path_(st
 }
 
 std::string ConfigReader::shortened(const json& value) {
-  const std::string text = value.dump();
+  const std::string text = json_text(value);
   constexpr size_t kMost = 60;
   return text.size() <= kMost ? text : text.substr(0, kMost) + "…";
 }

@@ -3,9 +3,9 @@
 #include <cerrno>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "base/json.h"
 #include "model/hf/family.h"
 #include "model/hf/model_directory.h"
 #include "model/hf/tensor_pieces.h"
@@ -129,14 +129,14 @@ std::string tokenizer_config(const ModelConfig& model, const ExportedTokenizer& 
     j["bos_token"] = tokenizer.end_of_text->text;
     j["eos_token"] = tokenizer.end_of_text->text;
   }
-  return j.dump(2) + "\n";
+  return json_text(j, 2) + "\n";
 }
 
 std::string generation_config(const ExportedTokenizer& tokenizer) {
   const ordered_json id = tokenizer.end_of_text ? ordered_json(tokenizer.end_of_text->id) : ordered_json();
   const ordered_json j = {
       {"bos_token_id", id}, {"eos_token_id", id}, {"do_sample", true}, {"transformers_version", "5.0.0"}};
-  return j.dump(2) + "\n";
+  return json_text(j, 2) + "\n";
 }
 
 int64_t parameter_count(const std::vector<TensorParts>& tensors) {

@@ -2,10 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "model/hf/model_directory.h"
 #include "tests/support/exported_models.h"
 #include "tests/support/models.h"
@@ -33,9 +33,9 @@ class Hostile : public ::testing::Test {
   TensorView& tensor(const std::string& name) { return *std::ranges::find(tensors_, name, &TensorView::name); }
   void write() { write_safetensors(directory_ + "/model.safetensors", tensors_, {}); }
   void write_config(const std::string& key, const json& value) {
-    json config = json::parse(read_file(directory_ + "/config.json"));
+    json config = parse_json(read_file(directory_ + "/config.json"));
     config[key] = value;
-    write_file_atomic(directory_ + "/config.json", config.dump());
+    write_file_atomic(directory_ + "/config.json", json_text(config));
   }
 
   // Two shards and their index.
@@ -52,7 +52,9 @@ class Hostile : public ::testing::Test {
     write_index(index);
     return index;
   }
-  void write_index(const json& index) { write_file_atomic(directory_ + "/model.safetensors.index.json", index.dump()); }
+  void write_index(const json& index) {
+    write_file_atomic(directory_ + "/model.safetensors.index.json", json_text(index));
+  }
 
   void expect_refused(const std::string& why) {
     try {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/errors.h"
+#include "base/json.h"
 #include "base/nearest.h"
 #include "base/parallel.h"
 #include "model/hf/family.h"
@@ -33,7 +33,7 @@ void require_plain_name(const std::string& path, const std::string& name) {
 ShardOf read_index(const std::string& path) {
   ShardOf shards;
   try {
-    const json index = json::parse(read_file(path));
+    const json index = parse_json(read_file(path));
     for (const auto& [tensor, file] : index.at("weight_map").items()) shards[tensor] = file.get<std::string>();
   } catch (const json::exception& error) {
     user_error("{} is not an index of shards ({}); restore it or write it again", path, error.what());

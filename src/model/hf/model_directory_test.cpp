@@ -4,9 +4,9 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "model/hf/gpt2_tensors.h"
 #include "model/hf/llama_tensors.h"
@@ -103,11 +103,11 @@ TEST(ModelDirectory, EveryFileOfAnExport) {
   const auto machine = machine_of(model, "fp32", 1);
   export_model(*machine, model, kTokenizer, directory);
   EXPECT_EQ(read_file(directory + "tokenizer.json"), kTokenizer.json);
-  const json tokenizer = json::parse(read_file(directory + "tokenizer_config.json"));
+  const json tokenizer = parse_json(read_file(directory + "tokenizer_config.json"));
   EXPECT_EQ(tokenizer["tokenizer_class"], "PreTrainedTokenizerFast");
   EXPECT_EQ(tokenizer["eos_token"], "<|endoftext|>");
   EXPECT_EQ(tokenizer["model_max_length"], 64);
-  EXPECT_EQ(json::parse(read_file(directory + "generation_config.json"))["eos_token_id"], 60);
+  EXPECT_EQ(parse_json(read_file(directory + "generation_config.json"))["eos_token_id"], 60);
   EXPECT_NE(read_file(directory + "README.md").find("| context | 64 tokens |"), std::string::npos);
 
   // The same parameters give the same bytes, over an earlier export too; nothing is left beside it.
@@ -189,9 +189,9 @@ TEST(ModelDirectory, HeadsMayBeWiderThanTheModel) {
   mistral["model_type"] = "mistral";
   mistral["sliding_window"] = 8;
   for (const json& file : {llama, mistral}) {
-    const ModelConfig model = parse_config_json(file.dump(), "config.json").model;
+    const ModelConfig model = parse_config_json(json_text(file), "config.json").model;
     const std::string directory = fresh_directory("model");
-    write_file_atomic(directory + "/config.json", file.dump());
+    write_file_atomic(directory + "/config.json", json_text(file));
     const std::vector<std::byte> zeros(61 * 24 * sizeof(float));
     std::vector<TensorView> tensors;
     for (const TensorPiece& piece : llama_tensors(model)) {
@@ -244,7 +244,7 @@ void expect_same_logits(const ModelConfig& model, const std::string& policy, con
   const std::vector<double> logits = logits_of(*exported);
   make_directories(parent);
   export_model(*exported, model, kTokenizer, directory);
-  write_file_atomic(directory + ".json", json({{"logits", logits}}).dump());
+  write_file_atomic(directory + ".json", json_text(json({{"logits", logits}})));
 
   const auto loaded = lively_machine(model, policy, 1);
   EXPECT_NE(logits_of(*loaded), logits);

@@ -4,7 +4,6 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -12,6 +11,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/json.h"
 
 namespace centavo {
 namespace {
@@ -209,7 +209,7 @@ std::string render_header(const std::vector<const TensorParts*>& order,
         {"dtype", kSpellings[rank_of(tensor->dtype)].name}, {"shape", tensor->shape}, {"data_offsets", {at, end}}};
     at = end;
   }
-  std::string text = header.dump();
+  std::string text = json_text(header);
   text.resize((text.size() + 7) / 8 * 8, ' ');
   CHECK(text.size() <= kMaxHeaderBytes, "{} tensors need a header of {} bytes", order.size(), text.size());
   return text;
