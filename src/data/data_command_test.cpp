@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "tests/support/generated_corpus.h"
+#include "tests/support/sanitized.h"
 
 namespace centavo::testing {
 namespace {
@@ -18,13 +19,8 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr int64_t kTextBytes = 10'000'000;
-constexpr int64_t kMemoryFactor = 8;  // shadow memory, quarantine, red zones
-#else
-constexpr int64_t kTextBytes = 100'000'000;
-constexpr int64_t kMemoryFactor = 1;
-#endif
+constexpr int64_t kTextBytes = testing::kSanitized ? 10'000'000 : 100'000'000;
+constexpr int64_t kMemoryFactor = testing::kSanitized ? 8 : 1;  // shadow memory, quarantine, red zones
 
 class DataCommand : public ::testing::Test {
  protected:

@@ -10,6 +10,7 @@
 #include "plan/probe.h"
 #include "tests/support/models.h"
 #include "tests/support/process.h"
+#include "tests/support/sanitized.h"
 
 namespace centavo {
 namespace {
@@ -46,6 +47,7 @@ std::vector<OpSample> held_out(const std::string& precision) {
 // Other processes may take most of the machine while either side is measured: the bound finds wrong units and wrong
 // neighbours, not small errors.
 TEST(BenchCommand, QuickProfilePredictsSizesItDoesNotHold) {
+  if (testing::kSanitized) GTEST_SKIP() << "times under sanitizers mean nothing";
   const std::string file = testing::fresh_directory("bench") + "/new/profile.json";
   const testing::Outcome outcome =
       testing::run({"bench", "--quick", "--device", "cpu", "--threads", "2", "--out", file});

@@ -14,6 +14,7 @@
 #include "passes/place.h"
 #include "program/verify.h"
 #include "tests/support/models.h"
+#include "tests/support/sanitized.h"
 #include "train/step_program.h"
 #include "train/token_feed.h"
 
@@ -81,12 +82,6 @@ void one_step(CpuMachine& machine, const RunConfig& config, const Corpus& corpus
   machine.write("lr", std::as_bytes(std::span<const float>(&lr, 1)));
   machine.step();
 }
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 void restart_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 

@@ -19,6 +19,7 @@
 #include "tests/support/models.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/world_job.h"
 #include "train/metrics_log.h"
 
@@ -269,8 +270,9 @@ class Kills : public WorldRuns {
 using WorldRunsKills = Kills;
 using LongWorldRuns = Kills;
 
-TEST_F(WorldRunsKills, RestartsLoseNothing) { expect_restarts_lose_nothing(8); }
-TEST_F(WorldRunsKills, ResumesLoseNothing) { expect_resumes_lose_nothing(8); }
+constexpr int kSomeKills = testing::kSanitized ? 3 : 8;
+TEST_F(WorldRunsKills, RestartsLoseNothing) { expect_restarts_lose_nothing(kSomeKills); }
+TEST_F(WorldRunsKills, ResumesLoseNothing) { expect_resumes_lose_nothing(kSomeKills); }
 TEST_F(LongWorldRuns, RestartsLoseNothing) { expect_restarts_lose_nothing(50); }
 TEST_F(LongWorldRuns, ResumesLoseNothing) { expect_resumes_lose_nothing(50); }
 
