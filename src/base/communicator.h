@@ -54,7 +54,7 @@ class Communicator {
   // rank does alone.
   void set_deadline(double seconds) { deadline_s_ = seconds; }
 
-  static constexpr double kDefaultDeadline_s = 600;
+  static constexpr double kDefaultDeadlineSeconds = 600;
 
  protected:
   // One host name a rank.
@@ -77,7 +77,7 @@ class Communicator {
   std::string what_ = "the start";
   int64_t step_ = 0;
   Observer observer_;
-  double deadline_s_ = kDefaultDeadline_s;
+  double deadline_s_ = kDefaultDeadlineSeconds;
 };
 
 // Ranks that do a collective together: those that differ by multiples of `stride`, `ranks` of them. The world is cut

@@ -1,10 +1,10 @@
 #include "base/process_stat.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
 
 namespace centavo {
 namespace {

@@ -69,6 +69,7 @@ std::vector<std::string> library_candidates(const std::string& file_name,
   std::vector<std::string> folders = folders_of_the_program();
   for (const std::string& folder : folders_of_the_loader()) folders.push_back(folder);
   std::vector<std::string> candidates;
+  candidates.reserve(folders.size() + 1 + more_folders.size());
   for (const std::string& folder : folders) candidates.push_back((fs::path(folder) / file_name).string());
   candidates.push_back(file_name);
   for (const std::string& folder : more_folders) candidates.push_back((fs::path(folder) / file_name).string());

@@ -1,8 +1,8 @@
 #include "cli/rank_root.h"
 
-#include <signal.h>
 #include <sys/prctl.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>

@@ -1,8 +1,7 @@
 #include "cli/rank_watch.h"
 
-#include <signal.h>
-
 #include <algorithm>
+#include <csignal>
 #include <utility>
 
 #include "base/process_stat.h"

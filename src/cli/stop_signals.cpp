@@ -1,8 +1,8 @@
 #include "cli/stop_signals.h"
 
-#include <signal.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <initializer_list>
 
 namespace centavo {

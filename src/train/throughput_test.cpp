@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <omp.h>
-#include <time.h>
+#include <ctime>
 
 namespace centavo {
 namespace {

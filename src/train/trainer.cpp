@@ -31,7 +31,8 @@ constexpr int64_t kStepSlots = 2;  // of the rings `lr` and `metrics`
 double Trainer::step_deadline() const {
   constexpr double kShortest = 20;
   constexpr double kLongestSteps = 5;
-  return longest_step_ == 0 ? Communicator::kDefaultDeadline_s : std::max(kShortest, kLongestSteps * longest_step_);
+  return longest_step_ == 0 ? Communicator::kDefaultDeadlineSeconds
+                            : std::max(kShortest, kLongestSteps * longest_step_);
 }
 
 StepMetrics Trainer::train_step() {

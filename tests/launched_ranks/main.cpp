@@ -13,10 +13,10 @@
 //   exit RANK CODE   at step 3 the rank just leaves
 
 #include <fmt/format.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>

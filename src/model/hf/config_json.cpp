@@ -23,7 +23,7 @@ std::string model_type_of(const ConfigReader& r) {
   if (type == nullptr || !type->is_string()) {
     r.refuse("model_type", " and names no model type; centavo reads gpt2, llama and mistral");
   }
-  const std::string name = type->get<std::string>();
+  std::string name = type->get<std::string>();
   if (std::ranges::find(model_types(), name) == model_types().end()) {
     r.refuse("model_type", "; centavo reads gpt2, llama and mistral{}", did_you_mean(name, model_types()));
   }
