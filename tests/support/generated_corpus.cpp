@@ -111,14 +111,15 @@ ProgramResult run_centavo(const std::vector<std::string>& arguments, int64_t int
   std::string log = std::filesystem::temp_directory_path() / "centavo_output_XXXXXX";
   const int fd = ::mkstemp(log.data());
   CHECK(fd >= 0);
-  std::vector<char*> argv = {const_cast<char*>(program_path())};
+  std::string program = program_path();
+  std::vector<char*> argv = {program.data()};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(fd, STDOUT_FILENO);
     ::dup2(fd, STDERR_FILENO);
-    ::execv(program_path(), argv.data());
+    ::execv(argv[0], argv.data());
     ::_exit(127);
   }
   ::close(fd);

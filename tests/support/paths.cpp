@@ -2,18 +2,30 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 namespace centavo::testing {
+namespace {
+
+// Programs and tests are built into one folder, and are copied into one to run elsewhere.
+std::string beside_this_program(const std::string& name) {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
+}
+
+}  // namespace
 
 std::string source_path(const std::string& file) { return std::string(CENTAVO_SOURCE_DIR "/") + file; }
 
-const char* program_path() { return CENTAVO_PROGRAM; }
+std::string program_path() { return beside_this_program("centavo"); }
 
-const char* mpi_ranks_path() { return CENTAVO_MPI_RANKS; }
+std::string mpi_ranks_path() { return beside_this_program("mpi_ranks"); }
 
-const char* launched_ranks_path() { return CENTAVO_LAUNCHED_RANKS; }
+std::string launched_ranks_path() { return beside_this_program("launched_ranks"); }
 
-std::string fake_library_folder(const char* name) { return fmt::format("{}/{}", CENTAVO_FAKE_LIBRARIES, name); }
+std::string fake_library_folder(const char* name) {
+  return beside_this_program(fmt::format("fake_libraries/{}", name));
+}
 
-std::string fake_library(const char* name) { return fmt::format("{}/lib{}.so", CENTAVO_FAKE_LIBRARIES, name); }
+std::string fake_library(const char* name) { return beside_this_program(fmt::format("fake_libraries/lib{}.so", name)); }
 
 }  // namespace centavo::testing
