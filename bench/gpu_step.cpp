@@ -168,7 +168,7 @@ void measure_ops(const std::string& name, const std::string& file, const std::ve
   const OpTable ops = all_ops();
   const RunConfig config = config_of(kCases.at(name), overrides);
   Calibration calibration;
-  calibration.worker.use("cuda");
+  calibration.worker.use("cuda", config.deterministic);
   calibration.disk_directory = parent_directory(file);
   calibration.memory_bytes = available_bytes(DeviceKind::cuda) / 20 * 19;
   Profile profile = std::filesystem::exists(file) ? read_profile(file) : measure_ceilings(ops, calibration);
@@ -181,7 +181,7 @@ void predict(const std::string& name, const std::string& file, const std::vector
   const RunConfig config = config_of(kCases.at(name), overrides);
   OpCosts costs(read_profile(file));
   Worker worker(1);
-  worker.use("cuda");
+  worker.use("cuda", config.deterministic);
   worker.gpu.architecture = costs.profile().architecture;
   worker.gpu.multiprocessors = costs.profile().multiprocessors;
   const Program training = training_program(ops, config, worker);

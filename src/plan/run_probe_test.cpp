@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "machine/virtual/profile.h"
+#include "ops/cuda/kernels.h"
 #include "plan/op_times.h"
 #include "plan/probe.h"
 #include "tests/support/models.h"
@@ -62,6 +63,22 @@ TEST(RunProbe, HasFewerLayersAndMicroBatches) {
   const RunProbe small = probe_of_run(test_ops(), run_of(2, 1), 2, kPlenty);
   EXPECT_EQ(small.config.model.num_hidden_layers, 2);
   EXPECT_EQ(small.config.grad_accum_steps, 1);
+}
+
+// The clock of a GPU follows the mix of ops, so that must be the run's.
+TEST(RunProbe, OfAGpuHasAllLayersThatFit) {
+  if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
+  Worker gpu(1);
+  gpu.device = DeviceKind::cuda;
+  const auto needed = [&](int64_t layers) {
+    return memory_needed(training_program(test_ops(), run_of(layers, 3), gpu), DeviceKind::cuda);
+  };
+  for (const int64_t layers : {12, 11, 7, 1}) {
+    const RunProbe probe = probe_of_run(test_ops(), run_of(12, 8), gpu, needed(layers));
+    EXPECT_EQ(probe.config.model.num_hidden_layers, layers);
+    EXPECT_EQ(memory_needed(probe.program, DeviceKind::cuda), needed(layers));
+    EXPECT_EQ(probe.config.grad_accum_steps, 3);
+  }
 }
 
 TEST(RunProbe, HoldsEveryOpOfTheRun) {

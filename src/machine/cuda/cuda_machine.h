@@ -5,8 +5,8 @@
 // each section is captured once as a CUDA graph, and a step is a few graph launches. Nothing allocates and nothing
 // synchronises inside a step: `step` returns when all is enqueued, `read` waits for what it reads.
 //
-// `timed_step` runs the same graphs with an event behind each op. The first step has no graphs: it is timed as with an
-// observer.
+// `timed_step` runs the same graphs with an event behind each op; what the events take is taken off its times. The
+// first step has no graphs: it is timed as with an observer.
 //
 // With an observer, or in debug mode, ops are launched one by one and waited for, so that an error names its op.
 #pragma once
@@ -111,6 +111,7 @@ class CudaMachine : public Machine {
   std::map<std::string, CudaGraphExec> graphs_;
   std::map<std::string, TimedSection> timed_sections_;  // empty before the first timed step
   std::vector<CudaEvent> timing_events_;                // as many as a step records
+  std::vector<double> delays_;                          // by the events so far, at the end of each op of a step
   std::array<CudaStream, kLanes> streams_;
   CudaStream upload_;
   std::array<CudaEvent, kLanes> joins_;
