@@ -100,7 +100,7 @@ std::vector<Key> make_keys() {
        &R::offload,
        kOptional,
        Choices{"none", "activations", "states", "all"},
-       "what waits in a file under OUT instead of memory",
+       "what waits in a file under OUT instead of memory, or of a GPU's in memory of the host",
        {}},
       {"prefetch", &R::prefetch, kOptional, kSizeOrNone, "units gathered, or fetched, ahead of their use", {}},
       {"shard", &R::shard, kOptional, shard_rule_names(), "what ranks cut of weights, gradients and states", {}},

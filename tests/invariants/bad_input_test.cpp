@@ -19,6 +19,7 @@
 
 #include "machine/cuda/gpu.h"
 #include "ops/cuda/kernels.h"
+#include "tests/support/cuda_check.h"
 #include "tests/support/process.h"
 #include "tests/support/scoped_variable.h"
 
@@ -376,15 +377,35 @@ TEST_F(BadInput, ADriverThatIsTooOld) {
   EXPECT_THAT(automatic.out, HasSubstr("\ndevice     the processor, because the NVIDIA driver supports CUDA 12.4 "));
 }
 
+using BadInputCuda = BadInput;
+
 // The driver is told to take neither the code for this GPU nor what could be compiled for it.
-TEST_F(BadInput, AGpuThatThereIsNoCodeFor) {
-  if (gpu_count() == 0) GTEST_SKIP() << "needs a GPU";
+TEST_F(BadInputCuda, AGpuThatThereIsNoCodeFor) {
+  NEEDS_GPU();
   const ScopedVariable no_code("CUDA_FORCE_PTX_JIT", "1");
   const ScopedVariable no_compiler("CUDA_DISABLE_PTX_JIT", "1");
   train_refused({"device=cuda"}, {"this centavo has no code for ", "or use device = \"cpu\""}, 4);
   const Outcome automatic = run(train({"device=auto"}));
   EXPECT_EQ(automatic.code, 0) << automatic.err;
   EXPECT_THAT(automatic.out, HasSubstr("\ndevice     the processor, because this centavo has no code for "));
+}
+
+// Refused by what the plan says, before anything is allocated or written.
+TEST_F(BadInputCuda, AModelThatTheGpuHasNoRoomFor) {
+  NEEDS_GPU();
+  const auto before = snapshot(dir_);
+  const Outcome outcome = run(train({"device=cuda", "model.hidden_size=65536", "model.intermediate_size=262144"}));
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_THAT(outcome.err, StartsWith("centavo: the run needs "));
+  EXPECT_THAT(outcome.err, HasSubstr("use a smaller model"));
+  EXPECT_TRUE(snapshot(dir_) == before) << "files were touched";
+}
+
+TEST_F(BadInputCuda, DoctorNamesTheGpuThatComputes) {
+  NEEDS_GPU();
+  const std::string name = open_gpu(0).name;
+  EXPECT_THAT(run({"doctor"}).out, HasSubstr("\nwill use    " + name + "; device = \"cpu\" asks for the processor\n"));
+  EXPECT_THAT(run({"doctor", "--json"}).out, HasSubstr("\"machine\": \"cuda\""));
 }
 
 TEST_F(BadInput, ATraceOfADebugRun) {

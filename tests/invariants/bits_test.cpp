@@ -13,25 +13,16 @@
 #include "program/text.h"
 #include "tests/support/models.h"
 #include "tests/support/op_check.h"
-#include "train/run_state.h"
+#include "tests/support/training_steps.h"
 #include "train/step_program.h"
+#include "train/token_feed.h"
 #include "train/trainer.h"
 
 namespace centavo::testing {
 namespace {
 
-// The state of a machine that is alone, by tensor.
-std::map<std::string, std::vector<std::byte>> state_of(const Machine& machine) {
-  std::map<std::string, std::vector<std::byte>> state;
-  for (const StatePart& part : state_parts(machine)) {
-    state[part.tensor] = bytes_of(part.bytes);
-  }
-  return state;
-}
-
 // Two steps of the program on random tokens from the config's first weights.
-std::map<std::string, std::vector<std::byte>> two_steps(const Program& program, const RunConfig& config,
-                                                        const MachineOptions& options) {
+State two_steps(const Program& program, const RunConfig& config, const MachineOptions& options) {
   const auto machine = machine_for(program, options);
   initialize_parameters(*machine, config.model, 5);
   const Corpus corpus = corpus_of(config);
