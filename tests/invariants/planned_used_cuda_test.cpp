@@ -1,5 +1,6 @@
 // Promise 1 on a GPU: what is planned is what is used.
 
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include "machine/cuda/gpu.h"
@@ -48,12 +49,15 @@ Memory memory_of(const RunConfig& config) {
 TEST(PlannedUsedCuda, DeviceMemoryIsThePlan) {
   NEEDS_GPU();
   const Memory small = memory_of(run_of({"model.num_hidden_layers=1"}));
-  EXPECT_LT(small.used - small.planned, int64_t{1} << 30) << "of the libraries";
+  const auto runtime = static_cast<double>(small.used - small.planned);
+  EXPECT_LT(runtime, 512 << 20);
   for (const Strings& technique : {Strings{}, {"recompute=full"}, {"offload=all", "grad_accum_steps=2"}}) {
     const Memory memory = memory_of(run_of(large(technique)));
     EXPECT_GT(memory.planned, int64_t{1} << 30);
-    EXPECT_GE(static_cast<double>(memory.used), 0.98 * static_cast<double>(memory.planned)) << technique.size();
-    EXPECT_LE(static_cast<double>(memory.used), 1.02 * static_cast<double>(memory.planned)) << technique.size();
+    const auto planned = static_cast<double>(memory.planned);
+    const auto used = static_cast<double>(memory.used);
+    EXPECT_GE(used, 0.98 * planned) << fmt::format("{}", fmt::join(technique, " "));
+    EXPECT_LE(used, 1.02 * planned + runtime) << fmt::format("{}", fmt::join(technique, " "));
   }
 }
 
@@ -64,12 +68,13 @@ TEST(PlannedUsedCuda, AStepAllocatesNothing) {
   constexpr int64_t kSteps = 5000;  // of 512 bytes at least: more than the 2 MiB that the driver takes at a time
   const RunConfig config = run_of({"model.num_hidden_layers=1", "grad_accum_steps=2"});
   Trainer trainer(test_ops(), config, {.tuning_directory = worker_for(config).tuning_directory});
+  for (int i = 0; i < 2; ++i) trainer.train_step();  // fills every slot of the rings
   Machine& machine = trainer.machine();
   const auto some = [&](int64_t steps) {
     for (int64_t i = 0; i < steps; ++i) machine.step();
     machine.timed_step();  // waits
   };
-  some(10);
+  some(100);
   const int64_t before = free_bytes();
   some(kSteps);
   EXPECT_EQ(free_bytes(), before);
