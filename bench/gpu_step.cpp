@@ -11,6 +11,7 @@
 // one behind the other for SECONDS; while one runs, the tokens of the next are written. The table launches three more
 // steps with an event behind each op (Machine::timed_step).
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -29,6 +30,7 @@
 #include "ops/all.h"
 #include "plan/calibrate.h"
 #include "plan/random_run.h"
+#include "step_cases.h"
 #include "train/forecast.h"
 #include "train/forecast_text.h"
 #include "train/run_config.h"
@@ -42,37 +44,6 @@ using Clock = std::chrono::steady_clock;
 constexpr int kWarmUp = 3;
 constexpr int kObserved = 3;
 constexpr double kGiB = 1 << 30;
-
-struct Case {
-  const char* precision;
-  int64_t seq_len, micro_batch, micro_batches;
-  int64_t vocab, hidden, intermediate, layers, heads, kv_heads;
-  bool tied, bias;
-  double theta, eps;
-  const char* model_type = "llama";
-};
-
-const std::map<std::string, Case> kCases = {
-    {"7b-t4096-bf16", {"bf16-stochastic", 4096, 4, 1, 152064, 3584, 18944, 28, 28, 4, false, true, 1e6, 1e-6}},
-    {"7b-t1024-bf16", {"bf16-stochastic", 1024, 16, 4, 152064, 3584, 18944, 28, 28, 4, false, true, 1e6, 1e-6}},
-    {"1.5b-t1024-bf16", {"bf16-stochastic", 1024, 32, 8, 151936, 1536, 8960, 28, 12, 2, true, true, 1e6, 1e-6}},
-    {"1b-t4096-amp", {"bf16", 4096, 8, 1, 128256, 2048, 8192, 16, 32, 8, true, false, 5e5, 1e-5}},
-    {"160m-t1024-amp", {"bf16", 1024, 64, 1, 32000, 768, 3072, 12, 12, 12, false, false, 1e4, 1e-6}},
-    {"gpt2-124m-t1024-amp", {"bf16", 1024, 8, 8, 50304, 768, 3072, 12, 12, 12, true, true, 1e4, 1e-5, "gpt2"}},
-    {"tiny", {"bf16", 256, 4, 2, 512, 256, 768, 2, 4, 2, false, false, 1e4, 1e-6}},
-};
-
-RunConfig config_of(const Case& c, const std::vector<std::string>& overrides) {
-  const std::string toml = fmt::format(
-      "device = \"cuda\"\nprecision = \"{}\"\ndocuments = \"joined\"\nseq_len = {}\nmicro_batch = {}\n"
-      "grad_accum_steps = {}\nmax_steps = 1000\nlearning_rate = 3e-4\nloss_chunk = 8192\n[model]\nvocab_size = {}\n"
-      "hidden_size = {}\nintermediate_size = {}\nnum_hidden_layers = {}\nnum_attention_heads = {}\n"
-      "num_key_value_heads = {}\ntie_word_embeddings = {}\nattention_bias = {}\nrope_theta = {}\nrms_norm_eps = {}\n"
-      "model_type = \"{}\"\n",
-      c.precision, c.seq_len, c.micro_batch, c.micro_batches, c.vocab, c.hidden, c.intermediate, c.layers, c.heads,
-      c.kv_heads, c.tied, c.bias, c.theta, c.eps, c.model_type);
-  return parse_run_config_text(toml, "bench.toml", overrides);
-}
 
 double tokens_of_step(const RunConfig& config) {
   return static_cast<double>(config.micro_batch * config.grad_accum_steps * config.seq_len);
@@ -122,7 +93,7 @@ float loss_of(const CudaMachine& machine, int64_t step) {
 void run(const std::string& name, double wanted, const std::vector<std::string>& overrides) {
   const auto start = Clock::now();
   const OpTable ops = all_ops();
-  const RunConfig config = config_of(kCases.at(name), overrides);
+  const RunConfig config = step_case(name, overrides);
   const int64_t free_before = open_gpu(0).free_bytes;
   Worker worker(1);
   worker.use(config.device, config.deterministic);
@@ -166,7 +137,7 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
 
 void measure_ops(const std::string& name, const std::string& file, const std::vector<std::string>& overrides) {
   const OpTable ops = all_ops();
-  const RunConfig config = config_of(kCases.at(name), overrides);
+  const RunConfig config = step_case(name, overrides);
   Calibration calibration;
   calibration.worker.use("cuda", config.deterministic);
   calibration.disk_directory = parent_directory(file);
@@ -178,7 +149,7 @@ void measure_ops(const std::string& name, const std::string& file, const std::ve
 
 void predict(const std::string& name, const std::string& file, const std::vector<std::string>& overrides) {
   const OpTable ops = all_ops();
-  const RunConfig config = config_of(kCases.at(name), overrides);
+  const RunConfig config = step_case(name, overrides);
   OpCosts costs(read_profile(file));
   Worker worker(1);
   worker.use("cuda", config.deterministic);
@@ -200,7 +171,7 @@ void predict(const std::string& name, const std::string& file, const std::vector
 
 void print_floor(const std::string& name, const std::vector<std::string>& overrides) {
   const OpTable ops = all_ops();
-  const RunConfig config = config_of(kCases.at(name), overrides);
+  const RunConfig config = step_case(name, overrides);
   Worker worker(1);
   worker.use(config.device, config.deterministic);
   const double copy = measured_gpu_rates().copy_bytes_per_second;
@@ -230,10 +201,9 @@ void run_mode(const std::string& name, const std::string& mode, std::vector<std:
 }  // namespace centavo
 
 int main(int argc, char** argv) {
-  if (argc < 3 || !centavo::kCases.contains(argv[1])) {
-    fmt::print(stderr, "usage: bench_gpu_step CASE SECONDS|profile FILE|predict FILE|floor [key=value...]; cases:");
-    for (const auto& [name, c] : centavo::kCases) fmt::print(stderr, " {}", name);
-    fmt::print(stderr, "\n");
+  if (argc < 3) {
+    fmt::print(stderr, "usage: bench_gpu_step CASE SECONDS|profile FILE|predict FILE|floor [key=value...]; cases: {}\n",
+               fmt::join(centavo::step_case_names(), " "));
     return 2;
   }
   try {

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "base/errors.h"
+#include "train/run_config.h"
 
 namespace centavo {
 namespace {
@@ -28,6 +29,15 @@ int64_t falling_steps(const Schedule& s) {
 }
 
 }  // namespace
+
+Schedule schedule_of(const RunConfig& config) {
+  return {.decay = decay_of(config.schedule),
+          .learning_rate = config.learning_rate,
+          .warmup_steps = config.warmup_steps,
+          .min_lr_ratio = config.min_lr_ratio,
+          .max_steps = config.max_steps,
+          .decay_steps = config.decay_steps};
+}
 
 double learning_rate_at(const Schedule& schedule, int64_t step) {
   CHECK(step >= 0, "step {}", step);

@@ -35,6 +35,9 @@ struct Schedule {
   int64_t decay_steps = 0;  // of wsd
 };
 
+struct RunConfig;  // train/run_config.h
+Schedule schedule_of(const RunConfig& config);
+
 double learning_rate_at(const Schedule& schedule, int64_t step);
 
 // The names in the order of Decay.

@@ -2,6 +2,16 @@
 
 namespace centavo {
 
+void write_batch(Machine& machine, const TokenBatch& batch, int64_t slot) {
+  const auto write = [&](const char* name, const std::vector<int32_t>& values) {
+    machine.write(name, std::as_bytes(std::span(values)), slot);
+  };
+  write("tokens", batch.tokens);
+  write("targets", batch.targets);
+  write("positions", batch.positions);
+  write("cu_seqlens", batch.cu_seqlens);
+}
+
 TokenFeed::TokenFeed(const Corpus& corpus, int64_t sequences, int64_t seq_len, uint64_t seed, Documents documents)
     : corpus_(corpus),
       seq_len_(seq_len),
@@ -15,18 +25,18 @@ TokenFeed::TokenFeed(const Corpus& corpus, const RunConfig& config)
     : TokenFeed(corpus, config.micro_batch, config.seq_len, static_cast<uint64_t>(config.seed),
                 config.documents == "joined" ? Documents::joined : Documents::apart) {}
 
-void TokenFeed::training(Machine& machine, int64_t index, int64_t slot) {
+const TokenBatch& TokenFeed::training_batch(int64_t index) {
   const auto sequences = static_cast<int64_t>(windows_.size());
   for (int64_t s = 0; s < sequences; ++s) training_.read(index * sequences + s, windows_[static_cast<size_t>(s)]);
-  upload(machine, slot);
+  return packed();
 }
 
 void TokenFeed::nothing(Machine& machine, int64_t slot) {
   for (Window& window : windows_) window = {};
-  upload(machine, slot);
+  write_batch(machine, packed(), slot);
 }
 
-int64_t TokenFeed::validation(Machine& machine, int64_t batch, int64_t windows) {
+const TokenBatch& TokenFeed::validation_batch(int64_t batch, int64_t windows) {
   const auto sequences = static_cast<int64_t>(windows_.size());
   for (int64_t s = 0; s < sequences; ++s) {
     Window& window = windows_[static_cast<size_t>(s)];
@@ -37,7 +47,11 @@ int64_t TokenFeed::validation(Machine& machine, int64_t batch, int64_t windows) 
       window = {};
     }
   }
-  upload(machine, 0);
+  return packed();
+}
+
+int64_t TokenFeed::validation(Machine& machine, int64_t batch, int64_t windows) {
+  write_batch(machine, validation_batch(batch, windows), 0);
   return bytes_of_targets();
 }
 
@@ -50,15 +64,9 @@ int64_t TokenFeed::bytes_of_targets() const {
   return bytes;
 }
 
-void TokenFeed::upload(Machine& machine, int64_t slot) {
+const TokenBatch& TokenFeed::packed() {
   pack(windows_, seq_len_, document_border(corpus_.tokenizer), batch_, documents_);
-  const auto write = [&](const char* name, const std::vector<int32_t>& values) {
-    machine.write(name, std::as_bytes(std::span(values)), slot);
-  };
-  write("tokens", batch_.tokens);
-  write("targets", batch_.targets);
-  write("positions", batch_.positions);
-  write("cu_seqlens", batch_.cu_seqlens);
+  return batch_;
 }
 
 }  // namespace centavo

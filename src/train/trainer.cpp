@@ -46,13 +46,7 @@ StepMetrics Trainer::train_step() {
       feed_->nothing(*machine_, slot);
     }
   }
-  const Schedule schedule{.decay = decay_of(config_.schedule),
-                          .learning_rate = config_.learning_rate,
-                          .warmup_steps = config_.warmup_steps,
-                          .min_lr_ratio = config_.min_lr_ratio,
-                          .max_steps = config_.max_steps,
-                          .decay_steps = config_.decay_steps};
-  const auto lr = static_cast<float>(learning_rate_at(schedule, steps_done_));
+  const auto lr = static_cast<float>(learning_rate_at(schedule_of(config_), steps_done_));
   const int64_t slot = steps_done_ % kStepSlots;
   machine_->write("lr", std::as_bytes(std::span<const float>(&lr, 1)), slot);
   step_machine();
