@@ -10,8 +10,11 @@ seeds of one program are apart. The curves go to FILE, thinned to N rows, each t
 
 band: LOSSES is what `bench_peer losses` printed. PyTorch's runs of the log are the same computation rounded in other places,
 so how far they are apart is what rounding does. Let lo and hi be the least and greatest of their losses at a step, and w the
-widest hi - lo up to that step, of the first three steps at least. A loss is within the band when it lies in [lo - w, hi + w].
-Prints one row for docs/benchmarks.md; `excess` is the greatest distance from [lo, hi] in units of w: within is at most 1.
+widest hi - lo up to that step, of the first three steps at least. A loss is within the band when it lies in
+[lo - 2 w, hi + 2 w]. At one step alone a further run with independent normal errors of the same size leaves [lo - 2 w, hi +
+2 w] in 5 of 100 cases where PyTorch has three runs, in 1.6 of 100 where it has four (drawn at random); w of the steps before
+makes it fewer. Prints one row for docs/benchmarks.md; `excess` is the greatest distance from [lo, hi] in units of w: within
+is at most 2, and inside [lo, hi] it is 0.
 """
 import argparse
 import csv
@@ -22,6 +25,7 @@ import statistics
 import sys
 
 FIRST_STEPS = 3
+ALLOWED = 2  # widths beyond lo and hi
 F32_SPACING = 2.0**-23  # losses are read as f32
 
 
@@ -134,7 +138,7 @@ def compare_band(arguments):
     for step, (lo, hi, width) in zip(steps, band(peers, steps)):
         loss = ours.losses[step]
         excess = max(lo - loss, loss - hi, 0.0) / width
-        worst, within = max(worst, excess), within + (excess <= 1)
+        worst, within = max(worst, excess), within + (excess <= ALLOWED)
         rows.append([step, f"{loss:.6f}", *(f"{run.losses[step]:.6f}" for run in peers), f"{width:.6f}", f"{excess:.3f}"])
     if arguments.csv:
         write_rows(arguments.csv, ["step", "centavo", *(run.name for run in peers), "width", "excess"], rows)

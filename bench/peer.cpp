@@ -35,7 +35,8 @@
 namespace centavo {
 namespace {
 
-constexpr int64_t kStepSlots = 2;  // of the rings `lr` and `metrics`
+constexpr int64_t kStepSlots = 2;     // of the rings `lr` and `metrics`
+constexpr int64_t kLossChunk = 1024;  // tokens whose logits an evaluation holds
 
 Worker worker_of(const RunConfig& config) {
   Worker worker(CpuMachine::thread_count(config.threads));
@@ -53,8 +54,8 @@ void write_weights(const RunConfig& config, const Tokenizer& tokenizer, const st
   const OpTable ops = all_ops();
   const Worker worker = worker_of(config);
   const Inference inference{.precision = config.precision == "bf16-stochastic" ? "bf16" : "fp32", .worker = worker};
-  const BatchShape batch{.sequences = 1, .seq_len = 8, .max_docs = 1, .uniform = true};
-  const auto machine = machine_of(evaluation_program(ops, config.model, inference, batch, 8), ops, worker);
+  const BatchShape batch{.sequences = 1, .seq_len = config.seq_len, .max_docs = 1, .uniform = true};
+  const auto machine = machine_of(evaluation_program(ops, config.model, inference, batch, kLossChunk), ops, worker);
   initialize_parameters(*machine, config.model, static_cast<uint64_t>(config.seed));
   export_model(*machine, config.model, exported(tokenizer), directory);
 }

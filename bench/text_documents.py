@@ -17,6 +17,7 @@ END = "<|endoftext|>"
 LEAST_CHARACTERS = 300
 LEAST_LETTERS = 0.6  # share of letters and spaces
 REPEATED_FROM = 60  # characters of a paragraph
+NO_LETTERS = re.compile(r"[^\w ]+|[\d_]+")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ufffd]")
 
 
@@ -39,8 +40,9 @@ def without_repeats(text, seen):
 
 
 def is_text(document):
-    letters = sum(c.isalpha() or c == " " for c in document)
-    return len(document) >= LEAST_CHARACTERS and letters >= LEAST_LETTERS * len(document)
+    if len(document) < LEAST_CHARACTERS:
+        return False
+    return len(NO_LETTERS.sub("", document)) >= LEAST_LETTERS * len(document)
 
 
 def documents_of(path, seen):

@@ -8,11 +8,12 @@ the loss averaged over the step's targets, clipped by its norm. Every DIR is tra
 DIR/validation.bin where there is one. Products are bf16, norms, rotation, softmax and loss f32, as autocast has them.
 Variants differ in rounding alone:
 
-  compiled      blocks compiled, cuDNN attention, activations between blocks in bf16
-  eager         nothing compiled, flash attention, activations between blocks in the dtype of the weights
-  fp32          eager, everything in f32 with TF32 products: what the roundings to bf16 do
-  master        compiled; bf16 weights are rounded from f32 ones, which the optimizer updates
-  master-eager  eager; the same
+  compiled         blocks compiled, cuDNN attention, activations between blocks in bf16
+  eager            nothing compiled, flash attention, activations between blocks in the dtype of the weights
+  eager-efficient  eager, with the attention kernels named memory-efficient
+  fp32             eager, everything in f32 with TF32 products: what the roundings to bf16 do
+  master           compiled; bf16 weights are rounded from f32 ones, which the optimizer updates
+  master-eager     eager; the same
 
 With precision "bf16" weights and states are f32; with "bf16-stochastic", weights, gradients and states are bf16 and are
 rounded to nearest, by the fused AdamW; master keeps weights in f32 and, with more than 4e9 of them, the states in bf16.
@@ -22,6 +23,7 @@ FILE gets JSON lines: {"run", "variant", "step", "loss", "grad_norm", "lr"} for 
 the first three steps out. Needs PyTorch, numpy and safetensors.
 """
 import argparse
+import gc
 import json
 import math
 import pathlib
@@ -53,6 +55,7 @@ class Variant:
 VARIANTS = {
     "compiled": Variant(True, "cudnn"),
     "eager": Variant(False, "flash"),
+    "eager-efficient": Variant(False, "efficient"),
     "fp32": Variant(False, "efficient", F32),
     "master": Variant(True, "cudnn", master=True),
     "master-eager": Variant(False, "flash", master=True),
@@ -374,7 +377,7 @@ def choose_attention(model, m, wanted, dtype, device):
     for name in sorted(allow, key=lambda kernel: kernel != wanted):
         for kernel, switch in allow.items():
             switch(kernel == name)
-        for repeat in {1, group}:
+        for repeat in sorted({1, group}):
             q = torch.randn(1, heads, 256, size, device=device, dtype=dtype, requires_grad=True)
             k = torch.randn(1, kv_heads * repeat, 256, size, device=device, dtype=dtype, requires_grad=True)
             try:
@@ -427,7 +430,7 @@ class Session:
         seconds = self.steps(directory, run, variant, optimizer, lambda **fields: log.add(**labels, **fields))
         del optimizer
         rate = seconds["tokens"] / seconds["seconds"] if seconds["seconds"] else 0
-        gib = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0
+        gib = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0  # of all runs so far
         log.add(**labels, steps=run["max_steps"], seconds=round(seconds["seconds"], 2), tokens_per_s=round(rate),
                 first_steps_s=round(seconds["first"], 2), gib=round(gib, 2), attention=kernel,
                 tool=f"PyTorch {torch.__version__}")
@@ -496,7 +499,12 @@ def main():
     log, session = Log(arguments.log), Session(arguments.directories[0], arguments)
     for name in arguments.variants:
         for directory in arguments.directories:
-            session.train(directory, name, log)
+            try:
+                session.train(directory, name, log)
+            except torch.OutOfMemoryError as error:  # the other variants may need less
+                say(f"{directory.name} {name}: {str(error).splitlines()[0]}")
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 main()
