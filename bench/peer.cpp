@@ -14,11 +14,11 @@
 
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "machine/cpu/cpu_machine.h"
 #include "machine/make_machine.h"
 #include "model/hf/model_directory.h"
@@ -113,7 +113,7 @@ void losses(const std::string& directory, const std::vector<std::string>& overri
   const auto machine = machine_of(training_program(ops, config, worker), ops, worker);
   begin(*machine, config);
   for (int64_t step = 0; step < config.max_steps; ++step) {
-    fmt::print("{}\n", train_step(*machine, config, file, step).dump());
+    fmt::print("{}\n", json_text(train_step(*machine, config, file, step)));
     std::fflush(stdout);
   }
 }
