@@ -44,6 +44,10 @@ __device__ inline void arrive_expecting(uint64_t* barrier, uint32_t bytes) {
                : "memory");
 }
 
+__device__ inline void arrive(uint64_t* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+
 // One arrival at the barrier in the same place of another block of the cluster (or of this one). It tells of reads that
 // have ended and publishes no writes to the other block: that would take a fence of about a thousand cycles.
 __device__ inline void arrive_at(uint64_t* barrier, uint32_t block) {

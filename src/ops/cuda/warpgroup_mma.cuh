@@ -7,7 +7,7 @@
 //   sums[4 j], [4 j + 1]       row 16 w + g,      columns 8 j + 2 t, 8 j + 2 t + 1
 //   sums[4 j + 2], [4 j + 3]   row 16 w + g + 8,  the same
 //
-// Source: NVIDIA, "PTX ISA", sections on wgmma, its matrix descriptor and setmaxnreg.
+// Source: NVIDIA, "PTX ISA", sections on wgmma and its matrix descriptor.
 #pragma once
 
 #include "ops/cuda/copies.cuh"
@@ -28,14 +28,6 @@ __device__ inline uint64_t tile_descriptor(const void* tile) {
   return ((shared_address(tile) & 0x3ffffu) >> 4) | kIgnored | kRowsApart | kSwapped128;
 }
 
-// Barriers of a block by number, 0 being __syncthreads: `threads` of them wait, or arrive without waiting.
-__device__ inline void named_barrier(int number, int threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
-}
-__device__ inline void arrive_named(int number, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
-}
-
 // Before the first product that uses registers which the threads wrote.
 __device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
@@ -52,16 +44,6 @@ __device__ inline void wait_for_products_but() {
 __device__ inline void settle(float (&sums)[128]) {
 #pragma unroll
   for (float& sum : sums) asm volatile("" : "+f"(sum)::"memory");
-}
-
-// A warpgroup gives registers back or takes more, so many to a thread.
-template <int kRegisters>
-__device__ inline void shrink_registers() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-template <int kRegisters>
-__device__ inline void grow_registers() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
 // sums = A B^T or sums += A B^T, A [64, 16], B [256, 16].

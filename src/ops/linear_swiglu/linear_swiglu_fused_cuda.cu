@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "ops/linear/product_cuda.h"
 #include "ops/linear_swiglu/fused_kernel.cuh"
 #include "ops/linear_swiglu/linear_swiglu_cuda.h"
@@ -9,8 +11,7 @@ constexpr int kArchitecture = 90;
 constexpr int kMapAlignment = 16;  // bytes
 constexpr int kMapMultiple = 8;    // elements between rows
 constexpr int64_t kMost = int64_t{1} << 29;
-constexpr int kBand = 8;
-constexpr int kDynamicBytes = sizeof(FusedShared) + kTileAlignment;
+constexpr int kBand = 8;  // 16 tile rows of h, 15 MB at K = 3584
 
 struct Sizes {
   int64_t rows = 0, depth = 0, columns = 0;  // N, K, F
@@ -22,7 +23,7 @@ bool takes(const OpView& v, const Sizes& s, const CudaTraits& traits) {
   if (traits.architecture != kArchitecture || v.input(0).dtype != DType::bf16) return false;
   if (s.depth % kMapMultiple != 0 || s.columns % kMapMultiple != 0) return false;
   if (std::max({s.rows, s.depth, s.columns}) > kMost) return false;
-  if (ceil_div(s.rows, kTileRows) * ceil_div(s.columns, kTileColumns) > kMost) return false;
+  if (ceil_div(s.rows, kTileRows) * ceil_div(s.columns, kHalfColumns) > kMost) return false;
   const auto aligned = [&](BufferId id) { return alignment_of(v.program(), id) >= kMapAlignment; };
   return std::ranges::all_of(v.op().inputs, aligned) && std::ranges::all_of(v.op().outputs, aligned, &Output::buffer);
 }
@@ -34,23 +35,25 @@ bool has_code() {
   return attributes.sharedSizeBytes > 0;
 }
 
-FusedMaps maps_of(const CudaCall& call, const Sizes& s) {
-  const auto leaving = [&](const __nv_bfloat16* data, int64_t stride) {
-    return map_of({data, s.rows, s.columns, stride, kWarpgroupRows});
+LinearSwiGluMaps maps_of(const CudaCall& call, const Sizes& s) {
+  const auto sent = [&](const __nv_bfloat16* data) {
+    return map_of({data, s.rows, s.columns, 2 * s.columns, kMultiplierRows});
   };
   const auto* gate = call.out<__nv_bfloat16>(0);
   return {.h = map_of({call.in<void>(0), s.rows, s.depth, s.depth, kTileRows}),
-          .weight = map_of({call.in<void>(1), 2 * s.columns, s.depth, s.depth, kTileColumns}),
-          .gate = leaving(gate, 2 * s.columns),
-          .up = leaving(gate + s.columns, 2 * s.columns),
-          .s = leaving(call.out<__nv_bfloat16>(1), s.columns)};
+          .weight = map_of({call.in<void>(1), 2 * s.columns, s.depth, s.depth, kHalfColumns}),
+          .gate = sent(gate),
+          .up = sent(gate + s.columns)};
 }
 
-FusedSizes sizes_of(const Sizes& s) {
+LinearSwiGluSizes sizes_of(const Sizes& s) {
   const TileOrder order = {.rows = tiles_of(s.rows, kClusterBlocks * kTileRows),
-                           .columns = tiles_of(s.columns, kTileColumns),
+                           .columns = tiles_of(s.columns, kHalfColumns),
                            .band = kBand};
-  return {.order = order, .depth = tiles_of(s.depth, kTileDepth), .columns = static_cast<int>(s.columns)};
+  return {.order = order,
+          .depth = tiles_of(s.depth, kTileDepth),
+          .rows = static_cast<int>(s.rows),
+          .columns = static_cast<int>(s.columns)};
 }
 
 }  // namespace
@@ -58,16 +61,18 @@ FusedSizes sizes_of(const Sizes& s) {
 std::optional<CudaKernel> linear_swiglu_fused_cuda(const OpView& v, const CudaTraits& traits) {
   const Sizes s = {v.in(0)[0], v.in(0)[1], v.out(1)[1]};
   if (!takes(v, s, traits) || !has_code()) return std::nullopt;
-  cuda_check(cudaFuncSetAttribute(linear_swiglu_tiles, cudaFuncAttributeMaxDynamicSharedMemorySize, kDynamicBytes),
-             "shared memory of linear_swiglu_tiles");
-  const FusedSizes sizes = sizes_of(s);
+  cuda_check(
+      cudaFuncSetAttribute(linear_swiglu_tiles, cudaFuncAttributeMaxDynamicSharedMemorySize, kProductSharedBytes),
+      "shared memory of linear_swiglu_tiles");
+  const LinearSwiGluSizes sizes = sizes_of(s);
   const ClusterGrid grid = {
       .clusters = static_cast<unsigned>(std::min(traits.multiprocessors / kClusterBlocks, sizes.order.pairs())),
       .blocks = kClusterBlocks,
-      .threads = kFusedThreads,
-      .shared_bytes = kDynamicBytes};
+      .threads = kProductThreads,
+      .shared_bytes = kProductSharedBytes};
   return [=](const CudaCall& call) {
-    launch_clusters("linear_swiglu_tiles", linear_swiglu_tiles, grid, call.stream, maps_of(call, s), sizes);
+    launch_clusters("linear_swiglu_tiles", linear_swiglu_tiles, grid, call.stream, maps_of(call, s), sizes,
+                    call.out<__nv_bfloat16>(1));
   };
 }
 
