@@ -2,10 +2,10 @@
 // are carried in f32 along K, 16 terms at a time, for every element, and rounded to bf16 once.
 //
 // A block makes tiles of 128 x 256 of the product. Its 384 threads have four roles:
-//   thread 0          fills a ring of tiles of A and B, 64 along the summed dimension each (the kernel's own)
-//   128..255, 256..383  two warpgroups multiply 64 rows each; a tile's rounded sums are laid out in shared memory
-//                     (multiply_tiles), and the next tile begins
-//   32..127           the senders take them from there while the next tile is multiplied (the kernel's own)
+//   0         fills a ring of tiles of A and B, 64 along the summed dimension each (the kernel's own)
+//   128..383  two warpgroups multiply 64 rows each; a tile's rounded sums are laid out in shared memory and the next
+//             tile begins (multiply_tiles)
+//   32..127   the senders take them from there while the next tile is multiplied (the kernel's own)
 // So the tensor cores wait for rounding alone. Without the senders a tile's end took 6500 cycles of them, as many as
 // six places of the ring.
 //
