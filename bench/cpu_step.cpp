@@ -106,6 +106,7 @@ class Floor {
     const OpDef& def = ops.at(op.kind);
     const Cost cost = def.cost == nullptr ? Cost{0, operand_bytes(v)} : def.cost(v);
     if (op.kind == "linear") return product(v, v.in(0)[0], v.in(1)[0], v.in(0)[1], false, true);
+    if (op.kind == "linear_swiglu") return linear_swiglu(v);
     if (op.kind == "linear_dx") return product(v, v.in(0)[0], v.in(1)[1], v.in(0)[1], false, false);
     if (op.kind == "linear_dw") return product(v, v.in(0)[1], v.in(1)[1], v.in(0)[0], true, false);
     if (op.kind.starts_with("lm_head_loss")) return head(v);
@@ -119,6 +120,12 @@ class Floor {
     if (v.has_output(2)) sum += product(v, n, c, vocab, false, false);
     if (v.has_output(3)) sum += product(v, vocab, c, n, true, false);
     return sum;
+  }
+
+  // gate_up is written and read again, s is written.
+  double linear_swiglu(const OpView& v) {
+    const auto bytes = static_cast<double>(v.output(0).slot_bytes() + v.output(1).slot_bytes());
+    return product(v, v.in(0)[0], v.in(1)[0], v.in(0)[1], false, true) + bytes / copy_;
   }
 
   double product(const OpView& v, int64_t m, int64_t n, int64_t k, bool ta, bool tb) {

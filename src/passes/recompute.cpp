@@ -112,16 +112,14 @@ class Replays {
   };
   struct Call {  // Form::none, or a short form that does not exist: writes nothing, costs nothing
     Op op;
+    Work work = Work::never;
     double us = 0;
   };
-  struct Calls {
-    Work work = Work::never;
-    std::array<Call, 3> by_form;
-  };
+  using Calls = std::array<Call, 3>;  // by form
 
   Tensor& tensor(BufferId id) { return tensors_[static_cast<size_t>(id)]; }
   const Tensor& tensor(BufferId id) const { return tensors_[static_cast<size_t>(id)]; }
-  const Call& call(size_t op, Form form) const { return calls_[op].by_form[static_cast<size_t>(form)]; }
+  const Call& call(size_t op, Form form) const { return calls_[op][static_cast<size_t>(form)]; }
 
   void note_accesses(size_t i) {
     const Op& op = micro_.ops[i];
@@ -143,13 +141,15 @@ class Replays {
 
   Calls calls_of(const OpTable& ops, const Op& op, const MachineRates& rates) const {
     const OpDef& def = ops.at(op.kind);
+    const bool repeats = repeatable(op);
     const auto priced = [&](const Op& form) {
-      const Cost cost = ops.at(form.kind).cost(OpView(p_, form));
-      return Call{form, 1e6 * std::max(cost.flops / rates.flops_per_s, cost.bytes / rates.bytes_per_s)};
+      const OpDef& as = ops.at(form.kind);
+      const Cost cost = as.cost(OpView(p_, form));
+      return Call{form, repeats ? work_of(as) : Work::never,
+                  1e6 * std::max(cost.flops / rates.flops_per_s, cost.bytes / rates.bytes_per_s)};
     };
     const auto shorter = def.short_replay == nullptr ? std::nullopt : def.short_replay(op);
-    return {.work = repeatable(op) ? work_of(def) : Work::never,
-            .by_form = {Call{}, shorter ? priced(*shorter) : Call{}, priced(op)}};
+    return {Call{}, shorter ? priced(*shorter) : Call{}, priced(op)};
   }
 
   // Does it read and write the same values whenever it runs, and nothing that must not be written twice?
@@ -185,11 +185,12 @@ class Replays {
 
   // Adds the replay of `op` that gives back `id`, and of what it reads.
   bool replay(size_t op, BufferId id, Work heaviest, Step& step) const {
-    if (calls_[op].work > heaviest || micro_.ops[op].layer != step.layer) return false;
+    if (micro_.ops[op].layer != step.layer) return false;
     const auto here = [&](BufferId in) { return at_hand(in, step); };
     const Op& shorter = call(op, Form::shortened).op;
     const bool enough = writes(shorter, id) && std::ranges::all_of(shorter.inputs, here);
     const Form form = enough ? Form::shortened : Form::whole;
+    if (call(op, form).work > heaviest) return false;
     if (form_in(step, op) >= form) return true;
     step.replays[op] = form;
     // What else it writes must become whole again too: others may add to it.

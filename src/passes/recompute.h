@@ -15,7 +15,8 @@
 // * Tensor t is dropped by replaying every op that writes or adds to it, with all that these need and that is neither
 //   kept nor always alive. Replays stand right before the first backward op that reads what they make.
 // * Some ops have a shorter form that starts from one of their own kept outputs (OpDef::short_replay): the fused
-//   addition and norm h, rstd, sum = rmsnorm(x, delta) is replayed as rmsnorm(sum) as long as `sum` is kept.
+//   addition and norm h, rstd, sum = rmsnorm(x, delta) is replayed as rmsnorm(sum) as long as `sum` is kept, and
+//   gate_up, s = linear_swiglu(h, w) as s = swiglu(gate_up).
 // * Replays never cross layers. What a layer takes in (the residual stream, `sum` of its first norm) is kept: were it
 //   replayed from the layer below, the last layer's backward would first replay the whole model and hold all of it,
 //   and nothing would be saved. This is Chen's segmentation, with a layer as the segment.

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "model/initialize.h"
+#include "passes/fuse_swiglu.h"
 #include "program/text.h"
 #include "program/verify.h"
 #include "tests/support/op_check.h"
@@ -240,6 +241,18 @@ void expect_same_bits(const Setting& s) {
   }
 }
 
+// The same with linear and swiglu as one op.
+void expect_same_bits_fused(const Setting& s) {
+  const Program apart = before_recompute(s);
+  const Program fused = fuse_swiglu(apart);
+  const Bytes expected = after_two_steps(apart, s, true);
+  EXPECT_TRUE(after_two_steps(fused, s, true) == expected) << s.precision;
+  for (const auto& [name, choice] : every_choice(fused)) {
+    EXPECT_TRUE(after_two_steps(recompute(fused, test_ops(), choice), s, true) == expected)
+        << s.precision << ", " << name;
+  }
+}
+
 class RecomputeBits : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(RecomputeBits, EveryChoiceGivesTheSame) {
@@ -254,6 +267,12 @@ TEST_P(RecomputeBits, EveryChoiceGivesTheSame) {
     s.precision = GetParam();
     expect_same_bits(s);
   }
+}
+
+TEST_P(RecomputeBits, AndSoWithSwiGluInItsLinear) {
+  Setting s = two_layers(false);
+  s.precision = GetParam();
+  expect_same_bits_fused(s);
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, RecomputeBits, ::testing::Values("fp32", "bf16", "bf16-stochastic"),

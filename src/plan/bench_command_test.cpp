@@ -120,9 +120,9 @@ TEST(BenchCommand, ARunIsNotMeasuredIntoAnothersProfile) {
 
 TEST(BenchCommand, TimesOneOp) {
   const testing::Outcome outcome = testing::run(
-      {"bench", "--op", "swiglu", "device=cpu", "model.hidden_size=64", "model.vocab_size=256", "seq_len=32"});
+      {"bench", "--op", "swiglu_grad", "device=cpu", "model.hidden_size=64", "model.vocab_size=256", "seq_len=32"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, HasSubstr("swiglu f32 > f32  [128 1376 128 688]"));
+  EXPECT_THAT(outcome.out, HasSubstr("swiglu_grad f32 f32 > f32 -  [128 688 128 1376 128 1376]"));
 }
 
 TEST(BenchCommand, ListsOps) {

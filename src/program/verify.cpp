@@ -91,8 +91,8 @@ class Verifier {
     if (original == seen.end()) fail(section, op, "it replays %{}, which does not stand above it", op.logical);
     const Op& first = *original->second;
     if (computes_the_same(first, op)) return;
-    const auto shorter = ops_.at(op.kind).short_replay;
-    const std::optional<Op> short_form = shorter == nullptr || first.kind != op.kind ? std::nullopt : shorter(first);
+    const auto shorter = ops_.at(first.kind).short_replay;
+    const std::optional<Op> short_form = shorter == nullptr ? std::nullopt : shorter(first);
     if (!short_form || !computes_the_same(*short_form, op)) {
       fail(section, op, "it replays %{}, which is neither the same op nor has it as its short form", op.logical);
     }

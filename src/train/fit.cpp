@@ -19,7 +19,7 @@ class Search {
  public:
   Search(const OpTable& ops, const RunConfig& config, const Worker& worker, int64_t budget)
       : ops_(ops), config_(config), worker_(worker), budget_(budget), asked_(techniques_of(config)) {
-    const Program plain = training_program(ops, config, worker, Techniques{}, "precision");
+    const Program plain = training_program(ops, config, worker, Techniques{}, "fuse_swiglu");
     steps_ = recompute_ladder(plain, ops).size();
   }
 
@@ -99,7 +99,7 @@ std::string techniques_table(const OpTable& ops, const RunConfig& config, const 
                              const Techniques& techniques) {
   std::string table;
   if (techniques.recompute.mode != Mode::none) {
-    const Program plain = training_program(ops, config, worker, Techniques{}, "precision");
+    const Program plain = training_program(ops, config, worker, Techniques{}, "fuse_swiglu");
     table += recompute_table(recompute_report(plain, ops, techniques.recompute));
   }
   for (const Offloaded what : techniques.offload.what) {

@@ -7,6 +7,7 @@
 #include "passes/differentiate.h"
 #include "passes/edges.h"
 #include "passes/fuse_replays.h"
+#include "passes/fuse_swiglu.h"
 #include "passes/optimize.h"
 #include "passes/place.h"
 #include "passes/precision.h"
@@ -72,6 +73,7 @@ constexpr NamedPass kPasses[] = {
     {"optimize", [](Program p, const Request& r) { return optimize(std::move(p), r.ops, optimizer_of(r.config)); }},
     {"precision",
      [](Program p, const Request& r) { return precision(std::move(p), r.ops, training_policy(r.config)); }},
+    {"fuse_swiglu", [](Program p, const Request&) { return fuse_swiglu(std::move(p)); }},
     {"recompute", [](Program p, const Request& r) { return recompute(std::move(p), r.ops, r.techniques.recompute); }},
     {"fuse_replays", [](Program p, const Request&) { return fuse_replays(std::move(p)); }},
     {"offload", [](Program p, const Request& r) { return offload(std::move(p), r.techniques.offload); }},
@@ -87,7 +89,7 @@ constexpr NamedPass kPasses[] = {
 
 Program placed_for(const Inference& inference, const OpTable& ops, Program program) {
   if (inference.in_units) program = units(std::move(program));
-  program = precision(std::move(program), ops, precision_policy(inference.precision));
+  program = fuse_swiglu(precision(std::move(program), ops, precision_policy(inference.precision)));
   if (inference.in_units) {
     const Worker& worker = inference.worker;
     program = shard(std::move(program), ops, {worker.mesh, worker.rank, shard_rule(inference.shard), GradSum::chain});

@@ -24,6 +24,15 @@ __device__ inline void cluster_wait() {
 #endif
 }
 
+// This block's number in its cluster.
+__device__ inline int cluster_block() {
+  uint32_t block = 0;
+#if __CUDA_ARCH__ >= 900
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(block));
+#endif
+  return static_cast<int>(block);
+}
+
 // What `local` is in the shared memory of another block of the cluster.
 __device__ inline float of_block(const float* local, int block) {
   float value = 0;
@@ -49,6 +58,7 @@ struct ClusterGrid {
   unsigned clusters = 0;
   int blocks = 1;  // of a cluster; 1: without clusters
   int threads = 0;
+  int shared_bytes = 0;  // beside what the kernel declares
 };
 
 // Block b of cluster c has blockIdx.x c * blocks + b.
@@ -63,6 +73,7 @@ void launch_clusters(const char* name, void (*kernel)(Args...), const ClusterGri
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(grid.clusters * static_cast<unsigned>(grid.blocks));
   config.blockDim = dim3(static_cast<unsigned>(grid.threads));
+  config.dynamicSmemBytes = static_cast<size_t>(grid.shared_bytes);
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = grid.blocks > 1 ? 1 : 0;

@@ -41,6 +41,16 @@ __device__ inline void load_matrices_transposed(const __nv_bfloat16* row, uint32
                : "memory");
 }
 
+// The other way, without transposing, from a fragment of four C rounded: compute capability 9.0 and above.
+struct Matrices {
+  uint32_t at[4];
+};
+__device__ inline void store_matrices(const Matrices& m, __nv_bfloat16* row) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(row)),
+               "r"(m.at[0]), "r"(m.at[1]), "r"(m.at[2]), "r"(m.at[3])
+               : "memory");
+}
+
 // c += a b, b the first (0) or second (1) of a pair.
 __device__ inline void multiply_add(const FragmentA& a, const FragmentB2& b, int which, float (&c)[4]) {
   asm volatile(

@@ -8,6 +8,7 @@
 
 #include "ops/cuda/check_cublas.h"
 #include "ops/cuda/device.cuh"
+#include "ops/cuda/timing.cuh"
 
 namespace centavo {
 namespace {
@@ -17,17 +18,7 @@ using Case = CudaProduct::Case;
 
 constexpr int kCandidates = 16;
 constexpr int kRounds = 5;
-constexpr double kShortFlops = 1e9;  // about 2 us: what is measured below it is the launch
-// A candidate replaces one proposed before it when it is faster by this share: noise chooses nothing.
-constexpr float kClearlyFaster = 0.995f;
-// Long products run a GPU into its power limit, where the fastest is the one that needs least energy. So those that are
-// fast by turns are timed again, each alone for so long that the clock follows it, the second half of it counted.
-constexpr double kLongFlops = 2e10;
-constexpr float kWorthTimingAgain = 1.10f;
-constexpr float kAloneMs = 16;
-// Operands rotate through this much memory, several times an L2 cache, as they come from memory in a step.
-constexpr int64_t kRotatedBytes = int64_t{256} << 20;
-constexpr int64_t kMostSets = 8;
+constexpr float kWorthTimingAgain = 1.10f;  // long ones, alone, when they are fast by turns
 
 cudaDataType_t cuda_type(DType dtype) { return dtype == DType::f32 ? CUDA_R_32F : CUDA_R_16BF; }
 
@@ -123,25 +114,6 @@ std::vector<Algorithm> proposals(cublasLtContext* cublas, const Case& product) {
 
 // --- timing
 
-class Event {
- public:
-  Event() { cuda_check(cudaEventCreate(&event_), "making an event"); }
-  ~Event() { cudaEventDestroy(event_); }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-
-  void record(CUstream_st* stream) const { cuda_check(cudaEventRecord(event_, stream), "recording an event"); }
-  void wait() const { cuda_check(cudaEventSynchronize(event_), "timing a product"); }
-  float ms_since(const Event& start) const {
-    float ms = 0;
-    cuda_check(cudaEventElapsedTime(&ms, start.event_, event_), "timing a product");
-    return ms;
-  }
-
- private:
-  cudaEvent_t event_ = nullptr;
-};
-
 // Several sets of operands, one behind the other, and the workspace. They are random numbers: what a product takes
 // depends on its operands' bits, as they decide its energy.
 class Operands {
@@ -207,23 +179,6 @@ std::vector<float> time_candidates(CudaLibraries& libraries, const Case& product
   return ms;
 }
 
-// Milliseconds of one launch among many of the same candidate.
-float time_alone(CudaLibraries& libraries, const Case& product, const Operands& operands, const Algorithm& candidate,
-                 float about_ms) {
-  const int64_t launches = std::max<int64_t>(2, static_cast<int64_t>(kAloneMs / 2 / about_ms));
-  const Event start;
-  const Event end;
-  for (int64_t i = 0; i < 2 * launches; ++i) {
-    if (i == launches) start.record(libraries.stream());
-    cublas_check(
-        enqueue(libraries.cublas_lt(), product, candidate, operands.set(i), operands.workspace(), libraries.stream()),
-        "timing a product");
-  }
-  end.record(libraries.stream());
-  end.wait();
-  return end.ms_since(start) / static_cast<float>(launches);
-}
-
 size_t fastest_of(const std::vector<float>& ms) {
   size_t best = 0;
   for (size_t i = 1; i < ms.size(); ++i) {
@@ -244,8 +199,15 @@ std::optional<Algorithm> fastest(CudaLibraries& libraries, const Case& product) 
   if (flops < kLongFlops) return candidates[fastest_of(ms)];
   const float limit = kWorthTimingAgain * *std::ranges::min_element(ms);
   for (size_t i = 0; i < ms.size(); ++i) {
-    ms[i] = ms[i] <= limit ? time_alone(libraries, product, operands, candidates[i], ms[i])
-                           : std::numeric_limits<float>::infinity();
+    if (ms[i] > limit) {
+      ms[i] = std::numeric_limits<float>::infinity();
+      continue;
+    }
+    ms[i] = time_alone(libraries.stream(), ms[i], [&](int64_t launch) {
+      cublas_check(enqueue(libraries.cublas_lt(), product, candidates[i], operands.set(launch), operands.workspace(),
+                           libraries.stream()),
+                   "timing a product");
+    });
   }
   return candidates[fastest_of(ms)];
 }
