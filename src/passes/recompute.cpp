@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/nearest.h"
+#include "passes/fuse_replays.h"
 #include "program/access.h"
 #include "program/lifetime.h"
 
@@ -141,11 +142,22 @@ class Replays {
     }
   }
 
+  // Where a gradient of its layer gives the result along the way, what that does for it.
+  Cost cost_of_replay(const OpTable& ops, const Op& form) const {
+    const auto cost_of = [&](const Op& op) { return ops.at(op.kind).cost(OpView(p_, op)); };
+    const auto found = find_by_product(micro_.ops, form);
+    if (!found) return cost_of(form);
+    const Cost with = cost_of(found->fused);
+    const Cost without = cost_of(micro_.ops[found->at]);
+    return {.flops = with.flops - without.flops, .bytes = with.bytes - without.bytes};
+  }
+
   Calls calls_of(const OpTable& ops, const Op& op, const MachineRates& rates) const {
     const OpDef& def = ops.at(op.kind);
+    const double flops_per_s = work_of(def) == Work::attention ? rates.attention_flops_per_s : rates.flops_per_s;
     const auto priced = [&](const Op& form) {
-      const Cost cost = ops.at(form.kind).cost(OpView(p_, form));
-      return Call{form, 1e6 * std::max(cost.flops / rates.flops_per_s, cost.bytes / rates.bytes_per_s)};
+      const Cost cost = cost_of_replay(ops, form);
+      return Call{form, 1e6 * std::max(cost.flops / flops_per_s, cost.bytes / rates.bytes_per_s)};
     };
     const auto shorter = def.short_replay == nullptr ? std::nullopt : def.short_replay(op);
     return {.work = repeatable(op) ? work_of(def) : Work::never,
