@@ -6,6 +6,8 @@
 //                                                        No GPU need be there
 //   bench_gpu_step CASE floor [key=value...]             what its step cannot beat on this GPU (bench/gpu_floor.h); a
 //                                                        last line of JSON
+//   bench_gpu_step CASE plan GPU [key=value...]          what memory= chooses on a GPU of that name, and its price. No
+//                                                        GPU need be there either
 //
 // Random parameters, fresh random tokens in every step, all parameters updated, the gradient clipped at 1.0. Steps run
 // one behind the other for SECONDS; while one runs, the tokens of the next are written. The table launches three more
@@ -31,6 +33,7 @@
 #include "plan/calibrate.h"
 #include "plan/random_run.h"
 #include "step_cases.h"
+#include "train/fit.h"
 #include "train/forecast.h"
 #include "train/forecast_text.h"
 #include "train/run_config.h"
@@ -155,6 +158,7 @@ void predict(const std::string& name, const std::string& file, const std::vector
   worker.use("cuda", config.deterministic);
   worker.gpu.architecture = costs.profile().architecture;
   worker.gpu.multiprocessors = costs.profile().multiprocessors;
+  worker.gpu_name = costs.profile().machine;
   const Program training = training_program(ops, config, worker);
   const CostSource source = cost_source(ops, costs, CostSource::Kind::measured);
   const Forecast f = forecast(ops, config, worker, training, source);
@@ -188,13 +192,28 @@ void print_floor(const std::string& name, const std::vector<std::string>& overri
   fmt::print("{}\n", json_text(line));
 }
 
+void plan(const std::string& name, const std::string& gpu, const std::vector<std::string>& overrides) {
+  const OpTable ops = all_ops();
+  const RunConfig config = step_case(name, overrides);
+  Worker worker(1);
+  worker.use("cuda");
+  worker.gpu_name = gpu;
+  const auto start = Clock::now();
+  const Techniques techniques = fit(ops, config, worker);
+  const double chosen = seconds_since(start);
+  const Program training = training_program(ops, config, worker, techniques);
+  fmt::print("{:.2f} GiB, chosen in {:.1f} s{}\n", static_cast<double>(training.arena_bytes.at(Home::device)) / kGiB,
+             chosen, techniques_table(ops, config, worker, techniques));
+}
+
 void run_mode(const std::string& name, const std::string& mode, std::vector<std::string> rest) {
   if (mode == "floor") return print_floor(name, rest);
-  if (mode != "predict" && mode != "profile") return run(name, std::atof(mode.c_str()), rest);
-  if (rest.empty()) user_error("{} {} needs a profile's file", name, mode);
-  const std::string file = rest[0];
+  if (mode != "predict" && mode != "profile" && mode != "plan") return run(name, std::atof(mode.c_str()), rest);
+  if (rest.empty()) user_error("{} {} needs {}", name, mode, mode == "plan" ? "the name of a GPU" : "a profile's file");
+  const std::string of = rest[0];
   rest.erase(rest.begin());
-  mode == "predict" ? predict(name, file, rest) : measure_ops(name, file, rest);
+  if (mode == "plan") return plan(name, of, rest);
+  mode == "predict" ? predict(name, of, rest) : measure_ops(name, of, rest);
 }
 
 }  // namespace
@@ -202,8 +221,10 @@ void run_mode(const std::string& name, const std::string& mode, std::vector<std:
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    fmt::print(stderr, "usage: bench_gpu_step CASE SECONDS|profile FILE|predict FILE|floor [key=value...]; cases: {}\n",
-               fmt::join(centavo::step_case_names(), " "));
+    fmt::print(
+        stderr,
+        "usage: bench_gpu_step CASE SECONDS|profile FILE|predict FILE|floor|plan GPU [key=value...]; cases: {}\n",
+        fmt::join(centavo::step_case_names(), " "));
     return 2;
   }
   try {

@@ -33,7 +33,7 @@ const std::map<std::string, Case> kCases = {
 std::string toml_of(const Case& c) {
   return fmt::format(
       "device = \"cuda\"\nprecision = \"{}\"\ndocuments = \"joined\"\nseq_len = {}\nmicro_batch = {}\n"
-      "grad_accum_steps = {}\nmax_steps = 1000\nlearning_rate = 3e-4\nloss_chunk = 8192\n[model]\nvocab_size = {}\n"
+      "grad_accum_steps = {}\nmax_steps = 1000\nlearning_rate = 3e-4\n[model]\nvocab_size = {}\n"
       "hidden_size = {}\nintermediate_size = {}\nnum_hidden_layers = {}\nnum_attention_heads = {}\n"
       "num_key_value_heads = {}\ntie_word_embeddings = {}\nattention_bias = {}\nrope_theta = {}\nrms_norm_eps = {}\n"
       "model_type = \"{}\"\n",

@@ -43,6 +43,7 @@ Worker worker_for(Worker worker, const Profile& profile) {
   if (worker.device == DeviceKind::cpu) return worker;
   worker.gpu.architecture = profile.architecture;
   worker.gpu.multiprocessors = profile.multiprocessors;
+  worker.gpu_name = profile.machine;
   return worker;
 }
 

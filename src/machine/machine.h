@@ -31,6 +31,9 @@ class Machine {
   // Runs the whole step, to the same bits, and says when each op was at work, in the order of the step. Unless a
   // machine says otherwise: op by op, with a look at the host's clock after each.
   virtual std::vector<Span> timed_step();
+  // Makes what timed_step would make first, so that a lack of memory is found before a step begins. Throws DeviceError;
+  // `step` runs on as before.
+  virtual void prepare_timed_step() {}
 
   // Memory of a buffer's slot, by name; what the step will see or has left there. CHECKs the name.
   virtual void write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot = 0) = 0;

@@ -53,6 +53,8 @@ void require_free_of_others(DeviceKind device, const std::string& what, int64_t 
 
 CudaTraits planned_gpu() { return gpu_count() > 0 ? open_gpu(0).traits : CudaTraits(); }
 
+std::string planned_gpu_name() { return gpu_count() > 0 ? open_gpu(0).name : std::string(); }
+
 std::string device_name(DeviceKind device) { return device == DeviceKind::cpu ? cpu_facts().model : open_gpu(0).name; }
 
 std::string gpu_bus_id() { return open_gpu(0).pci_bus_id; }

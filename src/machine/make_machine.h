@@ -27,6 +27,7 @@ DeviceChoice choose_device(std::string_view wanted, int64_t ranks = 1);
 
 // The GPU that programs are planned for: the one that is there, else the one of the default traits.
 CudaTraits planned_gpu();
+std::string planned_gpu_name();  // empty: none is there
 
 // Which kernels compute the program's attention on such a GPU, and why: "cuDNN 9.19", "own kernel: head size 40", both
 // ways where they differ; empty without attention. As the machine runs it, else as far as it is known without a GPU.

@@ -143,6 +143,84 @@ TEST(FuseReplays, SameBits) {
   }
 }
 
+// ---- norms ----------------------------------------------------------------------------------------------------------
+
+// The norm before a product, and its backward, after recompute.
+const std::string kNormLayer = R"(centavo 1
+buffer step i64[1] control persistent
+buffer targets i32[4] stream_in ring=step/2
+buffer loss f32[1] control
+buffer count i32[1] control
+buffer x f32[4, 6] parameter persistent
+buffer norm.weight f32[6] parameter persistent trainable
+buffer up.weight f32[6, 6] parameter persistent trainable
+buffer head.weight f32[16, 6] parameter persistent
+buffer norm.weight.grad f32[6] gradient
+buffer up.weight.grad f32[6, 6] gradient
+buffer norms f32[2] activation
+buffer norms.up f32[1] activation view=norms+0
+buffer norms.norm f32[1] activation view=norms+1
+buffer rstd f32[4] activation
+buffer h f32[4, 6] activation
+buffer y f32[4, 6] activation
+buffer d.y f32[4, 6] activation
+buffer d.h f32[4, 6] activation
+buffer d.x f32[4, 6] activation
+section micro
+  %1 h, rstd = rmsnorm(x, _, norm.weight) eps=1e-5 | layer=0
+  %2 y = linear(h, up.weight) scale=1.0 | layer=0
+  %3 loss, count, d.y = lm_head_loss_grad(y, head.weight, targets) chunk=4 | backward
+  %4 d.h = linear_dx(d.y, up.weight) scale=1.0 | layer=0 backward
+  %10 h, rstd = rmsnorm(x, _, norm.weight) eps=1e-5 | layer=0 backward of=%1
+  %5 up.weight.grad = linear_dw(d.y, h) scale=1.0 | layer=0 backward
+  %6 d.x, norm.weight.grad = rmsnorm_grad(d.h, _, x, norm.weight, rstd) | layer=0 backward
+section update
+  %20 norms.up = sqnorm(up.weight.grad) block=4096 | update
+  %21 norms.norm = sqnorm(norm.weight.grad) block=4096 | update
+  %9 step = advance(step) | update
+step micro update
+)";
+
+TEST(FuseReplays, TheGradientOfANormWritesHAndTheStatisticsStay) {
+  verify(placed(parse(kNormLayer), 1), test_ops());
+  const Program p = fuse_replays(parse(kNormLayer));
+  EXPECT_THAT(print(p), HasSubstr("  %4 d.h = linear_dx(d.y, up.weight) scale=1.0 | layer=0 backward\n"
+                                  "  %6 d.x, norm.weight.grad, h = rmsnorm_grad(d.h, _, x, norm.weight, rstd) | "
+                                  "layer=0 backward\n"
+                                  "  %5 up.weight.grad = linear_dw(d.y, h) scale=1.0 | layer=0 backward\n"
+                                  "section update\n"));
+  EXPECT_EQ(p.buffer(p.find("d.h")).view, (View{p.find("h"), 0}));
+  verify(placed(p, 1), test_ops());
+  EXPECT_EQ(fuse_replays(p), p) << "there is nothing more";
+}
+
+// Of another value, only the replay knows the statistics.
+TEST(FuseReplays, NotWhereTheStatisticsWereWrittenSince) {
+  Program p = parse(kNormLayer);
+  std::vector<Op>& ops = p.find_section("micro")->ops;
+  Op other = ops[0];
+  other.id = other.logical = 11;
+  other.stage = Stage::backward;
+  ops.insert(ops.begin() + 3, other);
+  EXPECT_EQ(print(fuse_replays(p)), print(p));
+}
+
+TEST(FuseReplays, SameBitsOfANorm) {
+  const auto gradients = [](const Program& p, bool share_addresses) {
+    const auto machine = machine_for(sections(p, test_ops(), 1), {.share_addresses = share_addresses});
+    for (const char* name : {"x", "norm.weight", "up.weight", "head.weight"}) {
+      set_tensor(*machine, name, random_values(name, machine->program().buffer(p.find(name)).elements()));
+    }
+    set_tensor(*machine, "targets", {1, 5, 14, 2});
+    machine->step();
+    return std::pair(get_tensor(*machine, "norm.weight.grad"), get_tensor(*machine, "up.weight.grad"));
+  };
+  for (const bool share_addresses : {false, true}) {
+    EXPECT_EQ(gradients(fuse_replays(parse(kNormLayer)), share_addresses),
+              gradients(parse(kNormLayer), share_addresses));
+  }
+}
+
 // ---- models ---------------------------------------------------------------------------------------------------------
 
 Setting four_layers() {
@@ -172,14 +250,28 @@ TEST(FuseReplays, EveryLayerAndNoByteMore) {
     const Program fused = fuse_replays(p);
     EXPECT_EQ(replays_of(p, "swiglu"), 4);
     EXPECT_EQ(replays_of(fused, "swiglu"), 0);
-    EXPECT_EQ(replays_of(fused, "rmsnorm"), replays_of(p, "rmsnorm"));
+    EXPECT_EQ(replays_of(p, "rmsnorm"), 8);
+    // With everything replayed, the products read h before the gradients of the norms stand.
+    EXPECT_EQ(replays_of(fused, "rmsnorm"), mode == std::string("full") ? 8 : 0);
     EXPECT_EQ(parse(print(fused)), fused);
+    const int64_t statistics = 8 * align_up(2 * 32 * size_of(DType::f32));  // rstd of each norm
     for (const int64_t micro_batches : {1, 3}) {
       const Program planned = placed(fused, micro_batches);
       verify(planned, test_ops());
-      EXPECT_LE(planned.arena_bytes.at(Home::device), placed(p, micro_batches).arena_bytes.at(Home::device));
+      EXPECT_LE(planned.arena_bytes.at(Home::device),
+                placed(p, micro_batches).arena_bytes.at(Home::device) + statistics);
     }
   }
+}
+
+TEST(FuseReplays, LayerNormsToo) {
+  Setting s = four_layers();
+  s.model = golden_gpt2_model(true);
+  const Program cheap = recompute(before_recompute(s), test_ops(), recompute_choice("cheap"));
+  EXPECT_EQ(replays_of(cheap, "layernorm"), 4);
+  const Program fused = fuse_replays(cheap);
+  EXPECT_EQ(replays_of(fused, "layernorm"), 0);
+  verify(placed(fused, 2), test_ops());
 }
 
 // `low`, a product of s, is replayed and read while s is read: the gradients of both factors need it first.

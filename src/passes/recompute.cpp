@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/nearest.h"
+#include "passes/fuse_replays.h"
 #include "program/access.h"
 #include "program/lifetime.h"
 
@@ -139,14 +140,25 @@ class Replays {
     }
   }
 
+  // Where a gradient of its layer gives the result along the way, what that does for it.
+  Cost cost_of_replay(const OpTable& ops, const Op& form) const {
+    const auto cost_of = [&](const Op& op) { return ops.at(op.kind).cost(OpView(p_, op)); };
+    const auto found = find_by_product(micro_.ops, form);
+    if (!found) return cost_of(form);
+    const Cost with = cost_of(found->fused);
+    const Cost without = cost_of(micro_.ops[found->at]);
+    return {.flops = with.flops - without.flops, .bytes = with.bytes - without.bytes};
+  }
+
   Calls calls_of(const OpTable& ops, const Op& op, const MachineRates& rates) const {
     const OpDef& def = ops.at(op.kind);
     const bool repeats = repeatable(op);
     const auto priced = [&](const Op& form) {
       const OpDef& as = ops.at(form.kind);
-      const Cost cost = as.cost(OpView(p_, form));
+      const double flops_per_s = work_of(as) == Work::attention ? rates.attention_flops_per_s : rates.flops_per_s;
+      const Cost cost = cost_of_replay(ops, form);
       return Call{form, repeats ? work_of(as) : Work::never,
-                  1e6 * std::max(cost.flops / rates.flops_per_s, cost.bytes / rates.bytes_per_s)};
+                  1e6 * std::max(cost.flops / flops_per_s, cost.bytes / rates.bytes_per_s)};
     };
     const auto shorter = def.short_replay == nullptr ? std::nullopt : def.short_replay(op);
     return {Call{}, shorter ? priced(*shorter) : Call{}, priced(op)};

@@ -51,10 +51,15 @@
 
 namespace centavo {
 
-// What the price of a replay is estimated from: max(flops / flops_per_s, bytes / bytes_per_s). Only the ratio of the
-// two decides the order of the ladder. The defaults are those of a server CPU socket, 20 operations a byte.
+// What the price of a replay is estimated from: max(flops / flops_per_s, bytes / bytes_per_s). Only the ratios of the
+// rates decide the order of the ladder. The defaults are those of a server CPU socket, 20 operations a byte.
+//
+// A replay that fuse_replays turns into a by-product of a gradient costs what that gradient does more: as a rule it
+// writes one tensor. So it is priced where such a gradient stands in its layer; should the replay of something else
+// keep it from being fused, it costs more.
 struct MachineRates {
-  double flops_per_s = 2e12;
+  double flops_per_s = 2e12;            // of matrix products
+  double attention_flops_per_s = 2e12;  // of attention, which on GPUs is slower
   double bytes_per_s = 1e11;
 };
 

@@ -118,7 +118,8 @@ TEST(RecomputeMemory, TheLadderIsSortedByWhatAStepGains) {
   const double first = static_cast<double>(ladder[0].bytes) / ladder[0].us;
   for (size_t i = 1; i < 4; ++i) {
     EXPECT_EQ(static_cast<double>(ladder[i].bytes) / ladder[i].us, first);
-    EXPECT_EQ(kind_of(ladder[i]), kind_of(ladder[0]));
+    EXPECT_EQ(kind_of(ladder[i]),
+              i % 2 == 0 ? "attn_norm" : "mlp_norm");  // the gradients of both write h along the way
   }
   // The longest ladder and `full` drop the same.
   const auto kept = [&](const RecomputeChoice& choice) {
@@ -129,20 +130,25 @@ TEST(RecomputeMemory, TheLadderIsSortedByWhatAStepGains) {
   EXPECT_EQ(kept(steps(ladder.size())), kept(recompute_choice("full")));
 }
 
-// By hand: swiglu reads [128, 344] and writes [128, 172] in f32 at 100 GB/s; gate_up is a product of 2 * 128 * 64 * 344
-// operations on 128 * 64 + 344 * 64 + 128 * 344 numbers.
+// By hand: swiglu's [128, 172] in f32 is written along the way at 100 GB/s, and so are the norms' [128, 64]; gate_up is
+// a product of 2 * 128 * 64 * 344 operations on 128 * 64 + 344 * 64 + 128 * 344 numbers.
 TEST(RecomputeMemory, PricesFollowTheCostRules) {
   const Program plain = before_recompute(llama(1));
   const auto row_of = [&](const std::string& kind, const MachineRates& rates) {
     const auto rows = recompute_report(plain, test_ops(), {.mode = Mode::full, .steps = 0, .rates = rates});
     return *std::ranges::find(rows, kind, &RecomputeRow::kind);
   };
-  EXPECT_DOUBLE_EQ(row_of("layers.*.swiglu", {}).us, 128.0 * (344 + 172) * 4 / 1e11 * 1e6);
+  EXPECT_DOUBLE_EQ(row_of("layers.*.swiglu", {}).us, 128.0 * 172 * 4 / 1e11 * 1e6);
+  EXPECT_DOUBLE_EQ(row_of("layers.*.attn_norm", {}).us, 128.0 * 64 * 4 / 1e11 * 1e6);
   const RecomputeRow gate_up = row_of("layers.*.gate_up", {});
   EXPECT_DOUBLE_EQ(gate_up.us, 4.0 * (128 * 64 + 344 * 64 + 128 * 344) / 1e11 * 1e6);
   EXPECT_EQ(gate_up.bytes_saved, 128 * 344 * 4);
-  const MachineRates slow = {.flops_per_s = 1e9, .bytes_per_s = 1e11};
+  const MachineRates slow = {.flops_per_s = 1e9, .attention_flops_per_s = 1e9, .bytes_per_s = 1e11};
   EXPECT_DOUBLE_EQ(row_of("layers.*.gate_up", slow).us, 2.0 * 128 * 64 * 344 / 1e9 * 1e6);
+  const auto attention_at = [&](double flops_per_s) {
+    return row_of("layers.*.attention", {.attention_flops_per_s = flops_per_s, .bytes_per_s = 1e15}).us;
+  };
+  EXPECT_DOUBLE_EQ(attention_at(1e9), 2 * attention_at(2e9));
 }
 
 TEST(RecomputeMemory, TheReportCountsWhatTheLadderSaves) {

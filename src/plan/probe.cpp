@@ -56,7 +56,7 @@ void make_gpt2(ModelConfig& model) {
 // What else a run file may ask for and what brings ops of its own.
 std::vector<RunConfig> variants() {
   const ProbeShape shape = {192, 512, 6, 256, 2, 1024, 3};
-  std::vector<RunConfig> all(6, probe_config(shape, "fp32"));
+  std::vector<RunConfig> all(7, probe_config(shape, "fp32"));
   all[0].grad_sum = "tree";
   all[1].recompute = "full";
   all[2].offload = "all";
@@ -64,6 +64,7 @@ std::vector<RunConfig> variants() {
   all[3].model.num_key_value_heads = 2;
   all[4].model.sliding_window = 64;
   make_gpt2(all[5].model);
+  all[6].recompute = "cheap";
   for (RunConfig& config : all) config.model.num_hidden_layers = 2;
   return all;
 }
@@ -78,7 +79,7 @@ RunConfig gpu_probe(const ProbeShape& shape, const std::string& precision) {
 }
 
 std::vector<RunConfig> gpu_variants() {
-  std::vector<RunConfig> all(7, gpu_probe(kGpuVariant, "bf16"));
+  std::vector<RunConfig> all(8, gpu_probe(kGpuVariant, "bf16"));
   all[0].documents = "apart";
   all[1].recompute = "full";
   all[2].offload = "all";
@@ -86,6 +87,7 @@ std::vector<RunConfig> gpu_variants() {
   all[4].model.sliding_window = 256;
   all[5].grad_sum = "tree";
   make_gpt2(all[6].model);
+  all[7].recompute = "cheap";
   for (RunConfig& config : all) config.model.num_hidden_layers = 2;
   all.push_back(gpu_probe(kGpuVariant, "fp32"));
   return all;

@@ -56,7 +56,7 @@ class Fit {
     }
     if (found.size() < kMostPlans) halve_until_it_fits(smaller, found);
     if (!found.empty()) return found;
-    smaller.loss_chunk = std::min(smaller.loss_chunk, kSmallLossChunk);
+    smaller.loss_chunk = std::min(loss_chunk_of(smaller, worker_.device), kSmallLossChunk);
     smaller.recompute = "full";
     smaller.offload = "all";
     smaller.memory.clear();

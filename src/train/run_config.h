@@ -33,7 +33,7 @@ struct RunConfig {
   int64_t micro_batch = 0;
   int64_t grad_accum_steps = 1;
   int64_t max_steps = 0;
-  int64_t loss_chunk = 1024;
+  int64_t loss_chunk = 0;  // 0: left open (train/step_program.h, train/fit.h); of a run that has begun: what it was
   std::string documents = "apart";
 
   std::string memory;  // budget of the training step on each rank, such as "2GiB"; empty: none

@@ -46,7 +46,9 @@ struct Request {
 
 Program forward_of(const Request& r) {
   const BatchShape batch = packed_batch(r.config, token_slots(r.config, r.worker.mesh.ranks()));
-  return training_forward(r.ops, r.config.model, batch, r.config.loss_chunk);
+  const int64_t decided = r.techniques.loss_chunk;
+  return training_forward(r.ops, r.config.model, batch,
+                          decided > 0 ? decided : loss_chunk_of(r.config, r.worker.device));
 }
 
 OptimizerSettings optimizer_of(const RunConfig& c) { return {c.beta1, c.beta2, c.eps, c.weight_decay, c.clip_norm}; }
@@ -115,8 +117,14 @@ int64_t ranks_per_node(const Communicator& world) {
 
 }  // namespace
 
+int64_t default_loss_chunk(DeviceKind device) { return device == DeviceKind::cuda ? 8192 : 1024; }
+
+int64_t loss_chunk_of(const RunConfig& config, DeviceKind device) {
+  return config.loss_chunk > 0 ? config.loss_chunk : default_loss_chunk(device);
+}
+
 Techniques techniques_of(const RunConfig& config) {
-  Techniques techniques{recompute_choice(config.recompute), {}};
+  Techniques techniques{.recompute = recompute_choice(config.recompute)};
   const bool all = config.offload == "all";
   if (all || config.offload == "activations") techniques.offload.what.insert(Offloaded::activations);
   if (all || config.offload == "states") techniques.offload.what.insert(Offloaded::states);
@@ -133,7 +141,10 @@ void Worker::use(const std::string& wanted, bool deterministic) {
   const DeviceChoice choice = choose_device(wanted, mesh.ranks());
   device = choice.device;
   device_note = choice.note;
-  if (device == DeviceKind::cuda) gpu = planned_gpu();
+  if (device == DeviceKind::cuda) {
+    gpu = planned_gpu();
+    gpu_name = planned_gpu_name();
+  }
   gpu.deterministic = deterministic;
 }
 
@@ -174,7 +185,8 @@ int64_t token_slots(const RunConfig& config, int64_t ranks) { return 2 * micro_b
 
 Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker, const std::string& last) {
   const auto at = [](const std::string& pass) { return std::ranges::find(pass_names(), pass); };
-  const bool matters = at(last) >= at("recompute");
+  const bool open = config.loss_chunk == 0 && !config.memory.empty();
+  const bool matters = open || at(last) >= at("recompute");
   return training_program(ops, config, worker, matters ? fit(ops, config, worker) : Techniques(), last);
 }
 
@@ -199,7 +211,8 @@ Program evaluation_program(const OpTable& ops, const ModelConfig& model, const I
 
 Program validation_program(const OpTable& ops, const RunConfig& c, const Worker& worker) {
   return evaluation_program(ops, c.model, {c.precision, worker, true, c.shard, {BufferKind::parameter}},
-                            packed_batch(c, 1), c.loss_chunk);
+                            packed_batch(c, 1),
+                            std::min(loss_chunk_of(c, worker.device), default_loss_chunk(worker.device)));
 }
 
 Program decoding_program(const OpTable& ops, const ModelConfig& model, const Inference& inference, int64_t new_tokens,

@@ -37,6 +37,7 @@ struct Worker {
   DeviceKind device = DeviceKind::cpu;
   std::string device_note = {};       // as in DeviceChoice
   CudaTraits gpu = {};                // where that is the device
+  std::string gpu_name = {};          // as its maker calls it; empty: not known
   std::string tuning_directory = {};  // as in MachineOptions
   bool debug = false;                 // programs are placed with red zones, machines run them op by op and check
 };
@@ -45,7 +46,13 @@ struct Worker {
 struct Techniques {
   RecomputeChoice recompute = {};
   OffloadChoice offload = {};
+  int64_t loss_chunk = 0;  // tokens whose logits are held at a time; 0: loss_chunk_of the run
 };
+
+// Tokens whose logits are held at a time where neither run file nor budget decide: 1024 on processors; on GPUs, whose
+// products need rows, 8192.
+int64_t default_loss_chunk(DeviceKind device);
+int64_t loss_chunk_of(const RunConfig& config, DeviceKind device);
 
 // What the run file asks for by name; a budget (`memory`) may ask for more (train/fit.h).
 Techniques techniques_of(const RunConfig& config);
@@ -54,7 +61,8 @@ Techniques techniques_of(const RunConfig& config);
 const std::vector<std::string>& pass_names();
 
 // The training step after the pass `last`; throws UserError for an unknown pass. Up to `precision` the text depends on
-// the run alone, up to `schedule` not on the machine either; the worker's traits size the workspaces.
+// the run alone, once its loss_chunk is decided; up to `schedule` not on the machine either; the worker's traits size
+// the workspaces.
 Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker,
                          const std::string& last = "place");
 Program training_program(const OpTable& ops, const RunConfig& config, const Worker& worker,
@@ -76,7 +84,8 @@ struct Inference {
 Program evaluation_program(const OpTable& ops, const ModelConfig& model, const Inference& inference,
                            const BatchShape& batch, int64_t loss_chunk);
 
-// The same for a batch of the run's validation; the parameters are the training program's.
+// The same for a batch of the run's validation, with the logits of no more tokens than the default at a time; the
+// parameters are the training program's.
 Program validation_program(const OpTable& ops, const RunConfig& config, const Worker& worker);
 
 // Logits of up to `new_tokens` tokens of one sequence, with caches of `max_len` positions.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/errors.h"
+
 namespace centavo {
 namespace {
 
@@ -12,6 +14,12 @@ constexpr int64_t kSamples = 3;
 
 StepSampler::StepSampler(const Wish& wish, int64_t steps)
     : compare_(wish.compare), trace_step_(wish.trace_step ? std::min(*wish.trace_step, steps) : 0) {}
+
+void StepSampler::give_up() {
+  compare_ = false;
+  trace_step_ = 0;
+  samples_.clear();
+}
 
 bool StepSampler::compares(int64_t step) const {
   return compare_ && step > kWarmUpSteps && step <= kWarmUpSteps + kSamples;
@@ -42,6 +50,25 @@ double StepSampler::mean_step_seconds() const {
   double seconds = 0;
   for (const std::vector<Span>& sample : samples_) seconds += end_of(sample);
   return samples_.empty() ? 0 : seconds / static_cast<double>(samples_.size());
+}
+
+// Catches, because a run is worth more than the times of its ops.
+std::string run_step(Machine& machine, StepSampler& sampler) {
+  std::string trouble;
+  if (sampler.samples_next()) {
+    try {
+      machine.prepare_timed_step();
+    } catch (const DeviceError& error) {
+      trouble = fmt::format("the ops of a step cannot be timed: {}; going on without", error.what());
+      sampler.give_up();
+    }
+  }
+  if (sampler.samples_next()) {
+    sampler.sampled(machine.timed_step());
+  } else {
+    machine.step();
+  }
+  return trouble;
 }
 
 }  // namespace centavo

@@ -1,13 +1,16 @@
 // Which steps of a run are timed op by op, and what their times were.
 //
 // Sampled are three steps after two that warm caches and libraries up, and the one that a timeline is wanted of. A
-// sampled step is a Machine::timed_step; it computes the same bits.
+// sampled step is a Machine::timed_step; it computes the same bits. Where the machine lacks the memory to time one, no
+// step is sampled.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "machine/machine.h"
 #include "machine/virtual/virtual_machine.h"
 
 namespace centavo {
@@ -26,6 +29,8 @@ class StepSampler {
   bool samples_next() const { return compares(ended_ + 1) || traces(ended_ + 1); }
   // The times of that step, before it is said to have ended.
   void sampled(std::vector<Span> spans) { sampled_ = std::move(spans); }
+  // No step is sampled from now on.
+  void give_up();
   // The next step has ended and took so long from beginning to end.
   void step_ended(double seconds);
 
@@ -50,5 +55,9 @@ class StepSampler {
   double plain_seconds_ = 0;
   int64_t plain_steps_ = 0;
 };
+
+// The machine's next step, sampled where that is due. Why it could not be timed, in a sentence; it has run as any other
+// then, and the sampler has given up. Empty otherwise.
+std::string run_step(Machine& machine, StepSampler& sampler);
 
 }  // namespace centavo

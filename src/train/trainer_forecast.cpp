@@ -38,8 +38,10 @@ void Trainer::announce_forecast() {
 
 void Trainer::step_machine() {
   if (options_.debug) return machine_->step(look_at_each_op());
-  if (!sampler_ || !sampler_->samples_next()) return machine_->step();
-  sampler_->sampled(machine_->timed_step());
+  if (!sampler_) return machine_->step();
+  if (const std::string trouble = run_step(*machine_, *sampler_); !trouble.empty()) {
+    progress_.line("warning    " + trouble);
+  }
 }
 
 void Trainer::compare_forecast() {

@@ -3,6 +3,8 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cinttypes>
+#include <filesystem>
 
 #include "base/between_ranks.h"
 #include "base/files.h"
@@ -14,6 +16,7 @@
 #include "program/verify.h"
 #include "train/fit.h"
 #include "train/generate.h"
+#include "train/loss_chunk.h"
 #include "train/memory_fit.h"
 #include "train/plan_text.h"
 #include "train/run_data.h"
@@ -51,22 +54,36 @@ Worker worker_of(const RunConfig& config, const TrainOptions& options, Communica
   return worker;
 }
 
+// A run that goes on keeps the chunks it has begun with: they are part of its bits.
+RunConfig with_loss_chunk_of(RunConfig config, bool resumes) {
+  const std::string begun = config.out + "/config.toml";
+  if (config.loss_chunk == 0 && resumes && std::filesystem::exists(begun)) {
+    config.loss_chunk = parse_run_config(begun, {}).loss_chunk;
+  }
+  return config;
+}
+
 // Rank 0 chooses: where hosts differ, each might choose otherwise, and then ranks would wait for each other in vain.
-Techniques agreed_techniques(const OpTable& ops, const RunConfig& config, const Worker& worker, Communicator& world) {
+// `config` gets the chunks of logits that were chosen.
+Techniques agreed_techniques(const OpTable& ops, RunConfig& config, const Worker& worker, Communicator& world) {
   std::string chosen;
   if (world.rank() == 0) {
     const Techniques t = fit(ops, config, worker);
-    chosen = fmt::format("{} {} {} {}", static_cast<int>(t.recompute.mode), t.recompute.steps,
-                         t.offload.what.count(Offloaded::activations), t.offload.what.count(Offloaded::states));
+    chosen = fmt::format("{} {} {} {} {}", static_cast<int>(t.recompute.mode), t.recompute.steps,
+                         t.offload.what.count(Offloaded::activations), t.offload.what.count(Offloaded::states),
+                         t.loss_chunk);
   }
   chosen = broadcast_text(world, chosen, 0);
   Techniques t;
   int mode = 0;
   int activations = 0;
   int states = 0;
-  const int fields = std::sscanf(chosen.c_str(), "%d %zu %d %d", &mode, &t.recompute.steps, &activations, &states);
-  CHECK(fields == 4, "rank 0 chose {}", chosen);
+  const int fields = std::sscanf(chosen.c_str(), "%d %zu %d %d %" SCNd64, &mode, &t.recompute.steps, &activations,
+                                 &states, &t.loss_chunk);
+  CHECK(fields == 5, "rank 0 chose {}", chosen);
+  config.loss_chunk = t.loss_chunk;
   t.recompute.mode = static_cast<RecomputeChoice::Mode>(mode);
+  t.recompute.rates = machine_rates(worker, config.precision);
   if (activations > 0) t.offload.what.insert(Offloaded::activations);
   if (states > 0) t.offload.what.insert(Offloaded::states);
   return t;
@@ -76,7 +93,7 @@ Techniques agreed_techniques(const OpTable& ops, const RunConfig& config, const 
 
 Trainer::Trainer(const OpTable& ops, RunConfig config, const TrainOptions& options)
     : ops_(ops),
-      config_(std::move(config)),
+      config_(with_loss_chunk_of(std::move(config), options.start != TrainOptions::Start::fresh)),
       options_(options),
       status_(options.status == nullptr ? nobody_looks_ : *options.status),
       world_(options.world == nullptr ? alone_ : *options.world),

@@ -49,6 +49,7 @@ class CudaMachine : public Machine {
   const Program& program() const override { return program_; }
   void step(const OpObserver& observer = {}) override;
   std::vector<Span> timed_step() override;
+  void prepare_timed_step() override;
   void write(const std::string& buffer, std::span<const std::byte> bytes, int64_t slot = 0) override;
   void read(const std::string& buffer, std::span<std::byte> bytes, int64_t slot = 0) const override;
   void write_elements(const std::string& buffer, int64_t first, std::span<const std::byte> bytes) override;
@@ -94,7 +95,7 @@ class CudaMachine : public Machine {
   CudaGraph capture(const std::function<void()>& work);
   static CudaGraphExec instantiated(const CudaGraph& graph);
   TimedSection timed_section(const std::string& name);
-  void prepare_timed_step();
+  void make_timed_sections();
   void launch_observed(const Call& call, int64_t& index, const OpObserver& observer);
   CUstream_st* stream(Lane lane) const { return streams_[static_cast<size_t>(lane)].get(); }
 

@@ -61,7 +61,7 @@ CudaMachine::TimedSection CudaMachine::timed_section(const std::string& name) {
   return section;
 }
 
-void CudaMachine::prepare_timed_step() {
+void CudaMachine::make_timed_sections() {
   if (delays_.empty()) {
     const double seconds = event_seconds(stream(Lane::compute));
     const std::vector<Span> events = walk(program_, LaneModel::parallel, [&](const OpView&) { return seconds; });
@@ -72,6 +72,19 @@ void CudaMachine::prepare_timed_step() {
   while (timing_events_.size() < events) timing_events_.push_back(new_timing_event());
   for (const Call& call : program_.step) {
     if (!timed_sections_.contains(call.section)) timed_sections_[call.section] = timed_section(call.section);
+  }
+}
+
+// Catches, to leave the machine as it was: without half of the graphs, and without an error that the next launch finds.
+void CudaMachine::prepare_timed_step() {
+  if (!launched_ || options_.debug) return;
+  try {
+    make_timed_sections();
+  } catch (const DeviceError&) {
+    timed_sections_.clear();
+    timing_events_.clear();
+    cudaGetLastError();
+    throw;
   }
 }
 

@@ -7,6 +7,8 @@ namespace {
 
 enum In : size_t { kX, kDelta, kWeight, kBias };
 enum Out : size_t { kH, kMean, kRstd, kSum };
+enum GradIn : size_t { kGradBias = 6 };
+enum GradOut : size_t { kDx, kDweight, kDbias, kGradH };
 
 constexpr size_t kStatistics = 2;  // mean, rstd
 
@@ -19,12 +21,16 @@ std::vector<Shape> shapes(const OpView& v) {
 }
 
 std::vector<Shape> grad_shapes(const OpView& v) {
-  expect_gradients(v);
+  expect_gradients(v, kGradH);
   const Shape& dh = v.in(0);
   expect(v.in(3) == Shape{dh[1]}, "weight must be [{}], not {}", dh[1], to_string(v.in(3)));
   expect(v.in(4) == Shape{dh[0]}, "mean must be [{}], not {}", dh[0], to_string(v.in(4)));
   expect(v.in(5) == Shape{dh[0]}, "rstd must be [{}], not {}", dh[0], to_string(v.in(5)));
-  return {dh, {dh[1]}, {dh[1]}};
+  expect(v.has_input(kGradBias) || !v.has_output(kGradH), "h needs the bias");
+  if (v.has_input(kGradBias)) {
+    expect(v.in(kGradBias) == Shape{dh[1]}, "bias must be [{}], not {}", dh[1], to_string(v.in(kGradBias)));
+  }
+  return {dh, {dh[1]}, {dh[1]}, dh};
 }
 
 void gradient(Gradients& g, const Op& op) { differentiate_norm(g, op, "layernorm_grad", kStatistics); }
@@ -35,8 +41,10 @@ Cost cost(const OpView& v) {
   return {.flops = 8.0 * static_cast<double>(v.input(kX).elements()), .bytes = operand_bytes(v)};
 }
 
+// h is a product and a sum more.
 Cost grad_cost(const OpView& v) {
-  return {.flops = 16.0 * static_cast<double>(v.input(0).elements()), .bytes = operand_bytes(v)};
+  const double each = v.has_output(kGradH) ? 18.0 : 16.0;
+  return {.flops = each * static_cast<double>(v.input(0).elements()), .bytes = operand_bytes(v)};
 }
 
 }  // namespace
@@ -69,15 +77,22 @@ OpDef layernorm_grad_def() {
                      {"sum"},
                      {"weight"},
                      {"mean", Type::statistic},
-                     {"rstd", Type::statistic}},
+                     {"rstd", Type::statistic},
+                     {"bias", Type::compute, Slot::optional}},
           .outputs = {{"dx"},
                       {"dweight", Type::gradient, Slot::optional, Slot::can_add},
-                      {"dbias", Type::gradient, Slot::optional, Slot::can_add}},
+                      {"dbias", Type::gradient, Slot::optional, Slot::can_add},
+                      {"h", Type::compute, Slot::optional, Slot::writes_only, Slot::own_part}},
           .attributes = {},
           .shapes = grad_shapes,
           .cost = grad_cost,
           .cpu_workspace_bytes = layernorm_grad_cpu_workspace,
           .cpu = layernorm_grad_cpu};
+}
+
+std::optional<Op> layernorm_grad_with_h(const Op& grad, const Op& replay) {
+  if (grad.kind != "layernorm_grad" || replay.kind != "layernorm") return std::nullopt;
+  return with_normed(grad, replay, kStatistics);
 }
 
 }  // namespace centavo

@@ -17,15 +17,17 @@
 //   dweight = sum over rows of dh * xhat                            [C]     gradient
 //   dbias   = sum over rows of dh                                   [C]     gradient
 //
-// dsum is the gradient of `sum` from elsewhere.
+// dsum is the gradient of `sum` from elsewhere. Where it is asked for, h is written once more, with the forward's bits.
 //
-// Aliasing: no output may share memory with an input. Deterministic: each block of 64 rows belongs to one thread;
+// Aliasing: no output may share memory with an input, but h of the backward may lie where dh does, one a view of the
+// other. Deterministic: each block of 64 rows belongs to one thread;
 // dweight and dbias are the sums over its rows in order, these sums added in order. On CUDA a block has 8 to 64 rows,
 // by their number alone, and the blocks are added as 32 interleaved sums. Error, with u the roundoff of the accumulator
 // and s = |sum| + mean(|sum|): |h - exact| <= (C + 8) u (s rstd |weight| + |bias|), plus one rounding to T.
 // Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "program/builder.h"
@@ -43,8 +45,14 @@ LayerNormed layernorm(Builder& b, const std::string& name, BufferId x, BufferId 
 
 //   h, mean, rstd, sum? = layernorm(x, delta?, weight, bias) eps
 OpDef layernorm_def();
-//   dx, dweight?, dbias? = layernorm_grad(dh, dsum?, sum, weight, mean, rstd)
+//   dx, dweight?, dbias?, h? = layernorm_grad(dh, dsum?, sum, weight, mean, rstd, bias?)
+//
+// The bias is for h alone.
 OpDef layernorm_grad_def();
+
+// `grad` with the output h that `replay` writes; nothing unless these are a layernorm_grad without h and the layernorm
+// of its sum.
+std::optional<Op> layernorm_grad_with_h(const Op& grad, const Op& replay);
 
 CpuKernel layernorm_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel layernorm_grad_cpu(const OpView& view, const CpuTraits& traits);

@@ -15,6 +15,19 @@ constexpr int64_t kColumnTilesPerThread = 4;
 int64_t blocks_of(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
 template <class T>
+struct Affine {
+  const T *weight, *bias;
+};
+
+template <class T>
+void normalize(const T* x, Accumulator<T> mean, Accumulator<T> rstd, const Affine<T>& affine, int64_t columns, T* h) {
+  using A = Accumulator<T>;
+  for (int64_t c = 0; c < columns; ++c) {
+    h[c] = convert<T>((convert<A>(x[c]) - mean) * rstd * convert<A>(affine.weight[c]) + convert<A>(affine.bias[c]));
+  }
+}
+
+template <class T>
 struct Forward {
   using A = Accumulator<T>;
   int64_t columns;
@@ -49,9 +62,7 @@ void forward_row(const Forward<T>& f, int64_t row) {
   const A rstd = A(1) / std::sqrt(squares / static_cast<A>(columns) + f.eps);
   f.mean[row] = mean;
   f.rstd[row] = rstd;
-  for (int64_t c = 0; c < columns; ++c) {
-    h[c] = convert<T>((convert<A>(x[c]) - mean) * rstd * convert<A>(f.weight[c]) + convert<A>(f.bias[c]));
-  }
+  normalize(x, mean, rstd, {f.weight, f.bias}, columns, h);
 }
 
 template <class T>
@@ -60,13 +71,14 @@ struct Backward {
   int64_t rows, columns;
   const T *dh, *dsum, *sum, *weight;
   const A *mean, *rstd;
-  T* dx;
+  const T* bias;
+  T *dx, *h;    // h, which the bias is for: null where it is not wanted
   A* partials;  // [blocks, 2, C]: dweight, dbias; null: neither is wanted
 };
 
 // `dweight` and `dbias`, when they are there, gather the row's part.
 template <class T>
-void backward_row(const Backward<T>& f, int64_t row, Accumulator<T>* dweight, Accumulator<T>* dbias) {
+void gradient_row(const Backward<T>& f, int64_t row, Accumulator<T>* dweight, Accumulator<T>* dbias) {
   using A = Accumulator<T>;
   const int64_t columns = f.columns;
   const T* dh = f.dh + row * columns;
@@ -98,6 +110,14 @@ void backward_row(const Backward<T>& f, int64_t row, Accumulator<T>* dweight, Ac
     dweight[c] += convert<A>(dh[c]) * ((convert<A>(sum[c]) - mean) * rstd);
     dbias[c] += convert<A>(dh[c]);
   }
+}
+
+// h comes last: it may lie where dh does.
+template <class T>
+void backward_row(const Backward<T>& f, int64_t row, Accumulator<T>* dweight, Accumulator<T>* dbias) {
+  gradient_row(f, row, dweight, dbias);
+  const int64_t at = row * f.columns;
+  if (f.h != nullptr) normalize(f.sum + at, f.mean[row], f.rstd[row], {f.weight, f.bias}, f.columns, f.h + at);
 }
 
 template <class T>
@@ -181,8 +201,8 @@ CpuKernel layernorm_grad_cpu(const OpView& v, const CpuTraits&) {
     const AddPartials<A> add_dbias = add_partials_of<A>(v, 2);
     return [=](const CpuCall& call) {
       A* partials = sums ? static_cast<A*>(call.workspace) : nullptr;
-      const Backward<T> f{rows,          columns,       call.in<T>(0), call.in<T>(1),  call.in<T>(2),
-                          call.in<T>(3), call.in<A>(4), call.in<A>(5), call.out<T>(0), partials};
+      const Backward<T> f{rows,          columns,       call.in<T>(0), call.in<T>(1),  call.in<T>(2),  call.in<T>(3),
+                          call.in<A>(4), call.in<A>(5), call.in<T>(6), call.out<T>(0), call.out<T>(3), partials};
       parallel_for(blocks_of(rows), 1, [&](int64_t block) { backward_block(f, block); });
       add_dweight(partials, call);
       add_dbias(partials, call);

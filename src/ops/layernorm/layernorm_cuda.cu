@@ -6,6 +6,7 @@
 // odd width, an operand off the multiples of 16 bytes) take a block each and are read three times.
 
 #include "ops/layernorm/layernorm.h"
+#include "ops/rmsnorm/normed.cuh"
 #include "ops/rmsnorm/rmsnorm_rows.cuh"
 
 namespace centavo {
@@ -90,7 +91,7 @@ __device__ void store_normed(const Forward<T>& f, const Vec<T> (&x)[S::vecs], fl
 #pragma unroll
     for (int e = 0; e < Vec<T>::size; ++e) {
       const float xhat = (to_float(x[k].at[e]) - mean) * rstd;
-      h.at[e] = from_float<T>(xhat * to_float(weight.at[e]) + to_float(bias.at[e]));
+      h.at[e] = from_float<T>(normed(xhat, to_float(weight.at[e]), to_float(bias.at[e])));
     }
     h.store(row + at * Vec<T>::size);
   }
@@ -150,7 +151,7 @@ __global__ void __launch_bounds__(kAnyRowThreads) norm_any_row(const Forward<T> 
   }
   for (int64_t i = begin + threadIdx.x; i < end; i += kAnyRowThreads) {
     const float xhat = (to_float(summed(f, i)) - mean) * rstd;
-    f.h[i] = from_float<T>(xhat * to_float(f.weight[i - begin]) + to_float(f.bias[i - begin]));
+    f.h[i] = from_float<T>(normed(xhat, to_float(f.weight[i - begin]), to_float(f.bias[i - begin])));
   }
 }
 

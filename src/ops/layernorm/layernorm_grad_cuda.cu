@@ -2,13 +2,15 @@
 // dh, sum and dsum are read once, dx is written once. The next row is on its way to shared memory while one is worked
 // on (norm_backward.cuh). Each thread sums dweight and dbias of its columns in registers over the rows; the block
 // writes them to the workspace once, and a second kernel adds the blocks. Moves the bytes of dh, dsum, sum and dx once,
-// and 16 C bytes a block of rows, most of them inside the L2 cache.
+// and 16 C bytes a block of rows, most of them inside the L2 cache; where h is wanted its bytes as well. It may lie
+// where dh does: each thread writes of it what it has read of dh. The bias comes from the caches.
 //
 // How rows are cut depends on their number alone, so the same bits come out of every GPU.
 
 #include "ops/cuda/floats.cuh"
 #include "ops/layernorm/layernorm.h"
 #include "ops/rmsnorm/norm_backward.cuh"
+#include "ops/rmsnorm/normed.cuh"
 
 namespace centavo {
 namespace {
@@ -22,7 +24,8 @@ struct Backward {
   int64_t block_rows;
   const T *dh, *dsum, *sum, *weight;
   const float *mean, *rstd;
-  T* dx;
+  const T* bias;    // with kWithH
+  T *dx, *h;        // h: with kWithH
   float* partials;  // [blocks, 2, C]: dweight, dbias; null: neither is wanted
 
   __device__ NormOperands<T> operands() const { return {dh, sum, dsum, columns}; }
@@ -86,11 +89,20 @@ struct ColumnSums {
   float dbias[S::vecs][Vec<T>::size] = {};
 };
 
-// Writes dx of a row, adds to the thread's part of dweight and dbias.
-template <class S, class T>
-__device__ void backward_row(const NormRow<S, T>& row, const RowMeans& means, const Vec<T> (&weights)[S::vecs],
-                             int vectors, T* to, ColumnSums<S, T>& columns) {
+// sum becomes h.
+template <int kSize>
+__device__ void to_normed(float (&sum)[kSize], const RowMeans& means, const float (&weight)[kSize],
+                          const float (&bias)[kSize]) {
+#pragma unroll
+  for (int e = 0; e < kSize; ++e) sum[e] = normed((sum[e] - means.mean) * means.rstd, weight[e], bias[e]);
+}
+
+// Writes dx of a row, and h, adds to the thread's part of dweight and dbias.
+template <bool kWithH, class S, class T>
+__device__ void backward_row(const Backward<T>& f, int64_t at_row, const NormRow<S, T>& row, const RowMeans& means,
+                             const Vec<T> (&weights)[S::vecs], int vectors, ColumnSums<S, T>& columns) {
   constexpr int kSize = Vec<T>::size;
+  const int64_t start = at_row * f.columns;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
     float dh[kSize], weight[kSize], sum[kSize], dx[kSize];
@@ -108,7 +120,15 @@ __device__ void backward_row(const NormRow<S, T>& row, const RowMeans& means, co
     Vec<T> packed;
     pack(dx, packed.at);
     const int at = vector_at<S>(k);
-    if (at < vectors) packed.store_global(to + at * kSize);
+    if (at >= vectors) continue;
+    packed.store_global(f.dx + start + at * kSize);
+    if constexpr (kWithH) {
+      float bias[kSize];
+      unpack(Vec<T>::load(f.bias + at * kSize).at, bias);
+      to_normed(sum, means, weight, bias);
+      pack(sum, packed.at);
+      packed.store_global(f.h + start + at * kSize);
+    }
   }
 }
 
@@ -119,7 +139,7 @@ constexpr int resident_threads() {
   return S::vecs * Vec<T>::size >= 32 && S::threads <= 256 ? 384 : 512;
 }
 
-template <class S, class T>
+template <bool kWithH, class S, class T>
 __global__ void __launch_bounds__(S::threads, resident_threads<S, T>() / S::threads)
     backward_rows(const Backward<T> f) {
   extern __shared__ int4 next_row[];
@@ -152,7 +172,7 @@ __global__ void __launch_bounds__(S::threads, resident_threads<S, T>() / S::thre
     forget<S>(row.dh);
     forget<S>(row.sum);
     forget<S>(weight);
-    backward_row(row, means, weight, vectors, f.dx + at * f.columns, columns);
+    backward_row<kWithH>(f, at, row, means, weight, vectors, columns);
     turn ^= 1;
   }
   if (f.partials == nullptr) return;
@@ -163,7 +183,7 @@ __global__ void __launch_bounds__(S::threads, resident_threads<S, T>() / S::thre
 }
 
 // Rows of any width and alignment, read twice; dweight and dbias are summed in the workspace, a column by one thread.
-template <class T>
+template <bool kWithH, class T>
 __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backward<T> f) {
   __shared__ float shared[kAnyRowThreads / 32];
   const int64_t first = blockIdx.x * f.block_rows;
@@ -185,6 +205,9 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
       const float d = to_float(f.dh[start + c]);
       const float before = f.dsum == nullptr ? 0.0f : to_float(f.dsum[start + c]);
       f.dx[start + c] = from_float<T>(before + rstd * (d * to_float(f.weight[c]) - mean_g - xhat * mean_gx));
+      if constexpr (kWithH) {
+        f.h[start + c] = from_float<T>(normed(xhat, to_float(f.weight[c]), to_float(f.bias[c])));
+      }
       if (f.partials == nullptr) continue;
       float* dweight = f.partials + blockIdx.x * 2 * f.columns + c;
       float* dbias = dweight + f.columns;
@@ -195,27 +218,28 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
 }
 
 // Lets the kernel for rows of this width have its shared memory.
-template <class T>
+template <bool kWithH, class T>
 void prepare_rows(int64_t columns) {
   if (!fits_row_shapes<T>(columns)) return;
   visit_row_shape(columns / Vec<T>::size, [](auto shape) {
     using S = decltype(shape);
-    cuda_check(cudaFuncSetAttribute(backward_rows<S, T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+    cuda_check(cudaFuncSetAttribute(backward_rows<kWithH, S, T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     NextNormRow<S, T>::bytes),
                "layernorm_grad, shared memory");
   });
 }
 
-template <class T>
+template <bool kWithH, class T>
 void launch_rows(const Backward<T>& f, cudaStream_t stream) {
   const unsigned blocks = blocks_for(f.rows, f.block_rows);
-  if (fits_row_shapes<T>(f.columns) && aligned_for_vectors({f.dh, f.dsum, f.sum, f.weight, f.dx, f.partials})) {
+  if (fits_row_shapes<T>(f.columns) &&
+      aligned_for_vectors({f.dh, f.dsum, f.sum, f.weight, f.bias, f.dx, f.h, f.partials})) {
     visit_row_shape(f.columns / Vec<T>::size, [&](auto shape) {
       using S = decltype(shape);
-      backward_rows<S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
+      backward_rows<kWithH, S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
     });
   } else {
-    backward_any_rows<<<blocks, kAnyRowThreads, 0, stream>>>(f);
+    backward_any_rows<kWithH><<<blocks, kAnyRowThreads, 0, stream>>>(f);
   }
   check_launch("layernorm_grad");
 }
@@ -253,13 +277,15 @@ CudaKernel layernorm_grad_cuda(const OpView& v, const CudaTraits&) {
   const AddPartials add_dbias = add_partials_of(v, 2);
   return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
     using T = typename decltype(tag)::type;
-    prepare_rows<T>(columns);
+    const bool with_h = v.has_output(3);
+    with_h ? prepare_rows<true, T>(columns) : prepare_rows<false, T>(columns);
     return [=](const CudaCall& call) {
       float* partials = sums ? static_cast<float*>(call.workspace) : nullptr;
-      const Backward<T> f{rows,          columns,       norm_block_rows(rows), call.in<T>(0),     call.in<T>(1),
-                          call.in<T>(2), call.in<T>(3), call.in<float>(4),     call.in<float>(5), call.out<T>(0),
-                          partials};
-      launch_rows(f, call.stream);
+      const Backward<T> f{
+          rows,          columns,           norm_block_rows(rows), call.in<T>(0), call.in<T>(1),  call.in<T>(2),
+          call.in<T>(3), call.in<float>(4), call.in<float>(5),     call.in<T>(6), call.out<T>(0), call.out<T>(3),
+          partials};
+      with_h ? launch_rows<true>(f, call.stream) : launch_rows<false>(f, call.stream);
       add_dweight(partials, call);
       add_dbias(partials, call);
     };

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "tests/support/models.h"
+#include "tests/support/norm_grad_cases.h"
 #include "tests/support/op_check.h"
 
 namespace centavo::testing {
@@ -157,7 +159,45 @@ TEST(LayerNorm, BackwardOfEveryDtypeAndAwkwardSize) {
   }
 }
 
+TEST(LayerNorm, BackwardGivesTheForwardsHAsWell) {
+  for (const int64_t columns : {1, 31, 32, 33, 127, 4096}) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      for (const bool all : {true, false}) {
+        SCOPED_TRACE(fmt::format("{} {}", name_of(dtype), columns));
+        const Forward forward = norm_grad_three_times({"layernorm", 70, columns, all, all});
+        expect_same_norm_grads(run_step(build(forward, dtype), random_inputs(build(forward))));
+      }
+    }
+  }
+}
+
+TEST(LayerNorm, WithHAreAGradAndANormOfOneSum) {
+  expect_with_h({"layernorm", 7, 5}, layernorm_grad_with_h);
+  expect_with_h({"layernorm", 7, 5, false, false}, layernorm_grad_with_h);
+}
+
+// One more tensor is written; nothing more is read but a bias.
+TEST(LayerNorm, CostOfH) {
+  const Program p = build(norm_grad_three_times({"layernorm", 7, 5}), DType::bf16);
+  const auto cost_of = [&](size_t op) {
+    return test_ops().at("layernorm_grad").cost(OpView(p, p.sections[0].ops[op]));
+  };
+  EXPECT_EQ(cost_of(2).bytes - cost_of(1).bytes, 7 * 5 * 2 + 5 * 2);
+  EXPECT_EQ(cost_of(2).flops - cost_of(1).flops, 2 * 7 * 5);
+}
+
 TEST(LayerNorm, RejectsShapes) {
+  expect_shape_error(
+      [](Builder& b) {
+        const BufferId sum = b.parameter("sum", {2, 3});
+        const Buffer h{.name = "h", .shape = {2, 3}, .view = View{sum, 0}};
+        const auto row = [&](const char* name) { return b.stream_in(name, DType::f32, {2}); };
+        b.call("layernorm_grad",
+               {b.parameter("dh", {2, 3}), kNone, sum, b.parameter("weight", {3}), row("mean"), row("rstd"),
+                b.parameter("bias", {3})},
+               {"dx", Into(), Into(), b.program.add(h)});
+      },
+      "h must share memory with dh alone");
   expect_shape_error(
       [](Builder& b) {
         layernorm(b, "h", b.parameter("x", {2, 3}), kNone, b.parameter("weight", {4}), b.parameter("bias", {3}), 1e-5);

@@ -173,6 +173,23 @@ TEST(LmHeadLossCuda, ChunksOfABf16GradientAreRoundedOnce) {
   }
 }
 
+// 2^31 logits and more at once, 4 GiB, against chunks of an eighth of them.
+TEST(LmHeadLossCuda, MoreLogitsThan32BitsCount) {
+  NEEDS_GPU();
+  Sizes s{16640, 16, 131072, 16640};
+  ASSERT_GT(s.tokens * s.vocab, int64_t{1} << 31);
+  const Tensors in = inputs_of(s);
+  const Tensors whole = run_step_cuda(build(swept(s, DType::bf16), DType::bf16), in);
+  s.chunk = 2080;
+  const Tensors parts = run_step_cuda(build(swept(s, DType::bf16), DType::bf16), in);
+  EXPECT_EQ(whole.at("count"), parts.at("count"));
+  // a logit's product of length 16 may be rounded to the neighbouring bf16; both gradients are rounded to bf16 again
+  const double u = unit_roundoff(DType::bf16);
+  expect_near(whole.at("loss"), parts.at("loss"), u, "loss");
+  expect_near(whole.at("dh0"), parts.at("dh0"), 8 * u, "dh");
+  expect_near(whole.at("dweight"), parts.at("dweight"), 8 * u, "dweight");
+}
+
 TEST(LmHeadLossCuda, UnscoredTokensAddNothing) {
   NEEDS_GPU();
   const Sizes s{4, 3, 6, 3};

@@ -7,6 +7,7 @@ namespace {
 
 enum In : size_t { kX, kDelta, kWeight };
 enum Out : size_t { kH, kRstd, kSum };
+enum GradOut : size_t { kDx, kDweight, kGradH };
 
 constexpr size_t kStatistics = 1;  // rstd
 
@@ -18,11 +19,11 @@ std::vector<Shape> shapes(const OpView& v) {
 }
 
 std::vector<Shape> grad_shapes(const OpView& v) {
-  expect_gradients(v);
+  expect_gradients(v, kGradH);
   const Shape& dh = v.in(0);
   expect(v.in(3) == Shape{dh[1]}, "weight must be [{}], not {}", dh[1], to_string(v.in(3)));
   expect(v.in(4) == Shape{dh[0]}, "rstd must be [{}], not {}", dh[0], to_string(v.in(4)));
-  return {dh, {dh[1]}};
+  return {dh, {dh[1]}, dh};
 }
 
 void gradient(Gradients& g, const Op& op) { differentiate_norm(g, op, "rmsnorm_grad", kStatistics); }
@@ -33,8 +34,10 @@ Cost cost(const OpView& v) {
   return {.flops = 5.0 * static_cast<double>(v.input(kX).elements()), .bytes = operand_bytes(v)};
 }
 
+// h is one product more.
 Cost grad_cost(const OpView& v) {
-  return {.flops = 11.0 * static_cast<double>(v.input(0).elements()), .bytes = operand_bytes(v)};
+  const double each = v.has_output(kGradH) ? 12.0 : 11.0;
+  return {.flops = each * static_cast<double>(v.input(0).elements()), .bytes = operand_bytes(v)};
 }
 
 }  // namespace
@@ -60,12 +63,19 @@ OpDef rmsnorm_def() {
 OpDef rmsnorm_grad_def() {
   return {.kind = "rmsnorm_grad",
           .inputs = {{"dh"}, {"dsum", Type::compute, Slot::optional}, {"sum"}, {"weight"}, {"rstd", Type::statistic}},
-          .outputs = {{"dx"}, {"dweight", Type::gradient, Slot::optional, Slot::can_add}},
+          .outputs = {{"dx"},
+                      {"dweight", Type::gradient, Slot::optional, Slot::can_add},
+                      {"h", Type::compute, Slot::optional, Slot::writes_only, Slot::own_part}},
           .attributes = {},
           .shapes = grad_shapes,
           .cost = grad_cost,
           .cpu_workspace_bytes = rmsnorm_grad_cpu_workspace,
           .cpu = rmsnorm_grad_cpu};
+}
+
+std::optional<Op> rmsnorm_grad_with_h(const Op& grad, const Op& replay) {
+  if (grad.kind != "rmsnorm_grad" || replay.kind != "rmsnorm") return std::nullopt;
+  return with_normed(grad, replay, kStatistics);
 }
 
 }  // namespace centavo

@@ -13,14 +13,17 @@
 // Backward, with g = dh * weight and xhat = sum * rstd:
 //   dx      = dsum + rstd * (g - xhat * mean(g * xhat))   [N, C]  T   (dsum: gradient of `sum` from elsewhere)
 //   dweight = sum over rows of dh * xhat                  [C]     gradient
+// and, where asked for, h once more, with the forward's bits.
 //
-// Aliasing: no output may share memory with an input. Deterministic: each block of 64 rows belongs to one thread;
+// Aliasing: no output may share memory with an input, but h of the backward may lie where dh does, one a view of the
+// other. Deterministic: each block of 64 rows belongs to one thread;
 // dweight is the sum over its rows in order, these sums added in order. On CUDA a block has 8 to 64 rows, by their
 // number alone, and the blocks are added as 32 interleaved sums. Error: |h - exact| <= (C/2 + 4) u |h| with u the
 // roundoff of the accumulator, plus one rounding to T. Source: Zhang and Sennrich, "Root Mean Square Layer
 // Normalization", 2019.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "program/builder.h"
@@ -37,8 +40,12 @@ RmsNormed rmsnorm(Builder& b, const std::string& name, BufferId x, BufferId delt
 
 //   h, rstd, sum? = rmsnorm(x, delta?, weight) eps
 OpDef rmsnorm_def();
-//   dx, dweight? = rmsnorm_grad(dh, dsum?, sum, weight, rstd)
+//   dx, dweight?, h? = rmsnorm_grad(dh, dsum?, sum, weight, rstd)
 OpDef rmsnorm_grad_def();
+
+// `grad` with the output h that `replay` writes; nothing unless these are an rmsnorm_grad without h and the rmsnorm of
+// its sum.
+std::optional<Op> rmsnorm_grad_with_h(const Op& grad, const Op& replay);
 
 CpuKernel rmsnorm_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel rmsnorm_grad_cpu(const OpView& view, const CpuTraits& traits);

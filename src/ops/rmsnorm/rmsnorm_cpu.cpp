@@ -15,6 +15,12 @@ constexpr int64_t kColumnTilesPerThread = 4;
 int64_t blocks_of(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
 template <class T>
+void normalize(const T* x, const T* weight, Accumulator<T> rstd, int64_t columns, T* h) {
+  using A = Accumulator<T>;
+  for (int64_t c = 0; c < columns; ++c) h[c] = convert<T>(convert<A>(x[c]) * rstd * convert<A>(weight[c]));
+}
+
+template <class T>
 void forward_row(const T* x, const T* delta, const T* weight, int64_t columns, double eps, T* h, Accumulator<T>* rstd,
                  T* sum) {
   using A = Accumulator<T>;
@@ -27,7 +33,7 @@ void forward_row(const T* x, const T* delta, const T* weight, int64_t columns, d
   for (int64_t c = 0; c < columns; ++c) squares += convert<A>(x[c]) * convert<A>(x[c]);
   const A r = A(1) / std::sqrt(squares / static_cast<A>(columns) + static_cast<A>(eps));
   *rstd = r;
-  for (int64_t c = 0; c < columns; ++c) h[c] = convert<T>(convert<A>(x[c]) * r * convert<A>(weight[c]));
+  normalize(x, weight, r, columns, h);
 }
 
 template <class T>
@@ -36,13 +42,13 @@ struct Backward {
   int64_t rows, columns;
   const T *dh, *dsum, *sum, *weight;
   const A* rstd;
-  T* dx;
+  T *dx, *h;    // h: null where it is not wanted
   A* partials;  // [blocks, C]; null: dweight is not wanted
 };
 
 // `total`, when there is one, gathers dweight.
 template <class T>
-void backward_row(const Backward<T>& f, int64_t row, Accumulator<T>* total) {
+void gradient_row(const Backward<T>& f, int64_t row, Accumulator<T>* total) {
   using A = Accumulator<T>;
   const int64_t columns = f.columns;
   const T* dh = f.dh + row * columns;
@@ -64,6 +70,14 @@ void backward_row(const Backward<T>& f, int64_t row, Accumulator<T>* total) {
   if (total == nullptr) return;
 #pragma omp simd
   for (int64_t c = 0; c < columns; ++c) total[c] += convert<A>(dh[c]) * (convert<A>(sum[c]) * rstd);
+}
+
+// h comes last: it may lie where dh does.
+template <class T>
+void backward_row(const Backward<T>& f, int64_t row, Accumulator<T>* total) {
+  gradient_row(f, row, total);
+  const int64_t at = row * f.columns;
+  if (f.h != nullptr) normalize(f.sum + at, f.weight, f.rstd[row], f.columns, f.h + at);
 }
 
 template <class T>
@@ -129,8 +143,8 @@ CpuKernel rmsnorm_grad_cpu(const OpView& v, const CpuTraits&) {
       using G = typename decltype(gradient_tag)::type;
       return [=](const CpuCall& call) {
         A* partials = wants_weight ? static_cast<A*>(call.workspace) : nullptr;
-        const Backward<T> f{rows,          columns,       call.in<T>(0),  call.in<T>(1), call.in<T>(2),
-                            call.in<T>(3), call.in<A>(4), call.out<T>(0), partials};
+        const Backward<T> f{rows,          columns,       call.in<T>(0),  call.in<T>(1),  call.in<T>(2),
+                            call.in<T>(3), call.in<A>(4), call.out<T>(0), call.out<T>(2), partials};
         parallel_for(blocks_of(rows), 1, [&](int64_t block) { backward_block(f, block); });
         if (!wants_weight) return;
         parallel_for((columns + kColumnTile - 1) / kColumnTile, kColumnTilesPerThread, [&](int64_t tile) {

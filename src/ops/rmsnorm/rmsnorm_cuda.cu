@@ -4,6 +4,7 @@
 // h stays in the L2 cache for the product that reads it next; sum goes past it. Rows that no register shape fits (an
 // odd width, an operand off the multiples of 16 bytes) take a block each and are read twice.
 
+#include "ops/rmsnorm/normed.cuh"
 #include "ops/rmsnorm/rmsnorm.h"
 #include "ops/rmsnorm/rmsnorm_rows.cuh"
 
@@ -68,7 +69,7 @@ __device__ void store_normed(const Vec<T> (&x)[S::vecs], const Vec<T> (&weight)[
     Vec<T> h;
 #pragma unroll
     for (int e = 0; e < Vec<T>::size; ++e) {
-      h.at[e] = from_float<T>(to_float(x[k].at[e]) * rstd * to_float(weight[k].at[e]));
+      h.at[e] = from_float<T>(normed(to_float(x[k].at[e]) * rstd, to_float(weight[k].at[e])));
     }
     if (at < vectors) h.store(row + at * Vec<T>::size);
   }
@@ -116,7 +117,7 @@ __global__ void __launch_bounds__(kAnyRowThreads) norm_any_row(const Forward<T> 
   const float rstd = rstd_of(block_sum<kAnyRowThreads>(squares, shared), f.columns, f.eps);
   if (threadIdx.x == 0) f.rstd[row] = rstd;
   for (int64_t i = row * f.columns + threadIdx.x; i < end; i += kAnyRowThreads) {
-    f.h[i] = from_float<T>(to_float(summed(f, i)) * rstd * to_float(f.weight[i - row * f.columns]));
+    f.h[i] = from_float<T>(normed(to_float(summed(f, i)) * rstd, to_float(f.weight[i - row * f.columns])));
   }
 }
 

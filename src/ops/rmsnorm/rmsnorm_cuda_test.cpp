@@ -2,6 +2,7 @@
 
 #include "ops/rmsnorm/rmsnorm.h"
 #include "tests/support/cuda_check.h"
+#include "tests/support/norm_grad_cases.h"
 
 namespace centavo::testing {
 namespace {
@@ -195,6 +196,21 @@ TEST(RmsNormCuda, GradientRule) {
     expect_cuda_gradients_close(fused(19, columns), in, DType::f32, {"h"}, bound);
     expect_cuda_gradients_close(plain(19, columns), in, DType::f32, {"h"}, bound);
   }
+}
+
+TEST(RmsNormCuda, BackwardGivesTheForwardsHAsWell) {
+  NEEDS_GPU();
+  for (const int64_t columns : widths()) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const bool all : {true, false}) {
+        SCOPED_TRACE(fmt::format("{} {}", name_of(dtype), columns));
+        const Forward forward = norm_grad_three_times({"rmsnorm", 77, columns, all, all});
+        expect_same_norm_grads(run_step_cuda(build(forward, dtype), random_inputs(build(forward))));
+      }
+    }
+  }
+  const Forward many = norm_grad_three_times({"rmsnorm", 4099, 1024});
+  expect_same_norm_grads(run_step_cuda(build(many, DType::bf16), random_inputs(build(many)), {.replayed = true}));
 }
 
 TEST(RmsNormCuda, Repeatable) {

@@ -2,12 +2,14 @@
 // dh, sum and dsum are read once, dx is written once. The next row is on its way to shared memory while one is worked
 // on, so that memory never waits for arithmetic: about 80 KiB of a multiprocessor. Each thread sums dweight of its
 // columns in registers over the rows; the block writes them to the workspace once, and a second kernel adds the blocks.
-// Moves the bytes of dh, dsum, sum and dx once, and 8 C bytes a block of rows, most of them inside the L2 cache.
+// Moves the bytes of dh, dsum, sum and dx once, and 8 C bytes a block of rows, most of them inside the L2 cache; where
+// h is wanted its bytes as well. It may lie where dh does: each thread writes of it what it has read of dh.
 //
 // How rows are cut depends on their number alone, so the same bits come out of every GPU.
 
 #include "ops/cuda/floats.cuh"
 #include "ops/rmsnorm/norm_backward.cuh"
+#include "ops/rmsnorm/normed.cuh"
 #include "ops/rmsnorm/rmsnorm.h"
 
 namespace centavo {
@@ -22,7 +24,7 @@ struct Backward {
   int64_t block_rows;
   const T *dh, *dsum, *sum, *weight;
   const float* rstd;
-  T* dx;
+  T *dx, *h;        // h: with kWithH
   float* partials;  // [blocks, C]; null: dweight is not wanted
 
   __device__ NormOperands<T> operands() const { return {dh, sum, dsum, columns}; }
@@ -57,12 +59,19 @@ __device__ void backward_vector(const float (&dh)[kSize], const float (&weight)[
   }
 }
 
-template <class S, class T>
+// sum becomes h.
+template <int kSize>
+__device__ void to_normed(float (&sum)[kSize], const float (&weight)[kSize], float rstd) {
+#pragma unroll
+  for (int e = 0; e < kSize; ++e) sum[e] = normed(sum[e] * rstd, weight[e]);
+}
+
+template <bool kWithH, class S, class T>
 __device__ void backward_row(const Backward<T>& f, int64_t at_row, float rstd, float mean, int vectors,
                              const NormRow<S, T>& row, const Vec<T> (&weights)[S::vecs],
                              float (&dweight)[S::vecs][Vec<T>::size]) {
   constexpr int kSize = Vec<T>::size;
-  T* to = f.dx + at_row * f.columns;
+  const int64_t start = at_row * f.columns;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
     float dh[kSize], weight[kSize], sum[kSize], dx[kSize];
@@ -74,11 +83,16 @@ __device__ void backward_row(const Backward<T>& f, int64_t at_row, float rstd, f
     Vec<T> packed;
     pack(dx, packed.at);
     const int at = vector_at<S>(k);
-    if (at < vectors) packed.store_global(to + at * kSize);
+    if (at < vectors) packed.store_global(f.dx + start + at * kSize);
+    if constexpr (kWithH) {
+      to_normed(sum, weight, rstd);
+      pack(sum, packed.at);
+      if (at < vectors) packed.store_global(f.h + start + at * kSize);
+    }
   }
 }
 
-template <class S, class T>
+template <bool kWithH, class S, class T>
 __global__ void __launch_bounds__(S::threads, 512 / S::threads) backward_rows(const Backward<T> f) {
   extern __shared__ int4 next_row[];
   __shared__ alignas(16) float shared[2][S::warps];
@@ -106,14 +120,14 @@ __global__ void __launch_bounds__(S::threads, 512 / S::threads) backward_rows(co
     forget<S>(row.dh);
     forget<S>(row.sum);
     forget<S>(weight);
-    backward_row<S>(f, at, rstd, mean, vectors, row, weight, dweight);
+    backward_row<kWithH, S>(f, at, rstd, mean, vectors, row, weight, dweight);
     turn ^= 1;
   }
   if (f.partials != nullptr) store_norm_partials<S, T>(dweight, vectors, f.partials + blockIdx.x * f.columns);
 }
 
 // Rows of any width and alignment, read twice; dweight is summed in the workspace, a column by one thread.
-template <class T>
+template <bool kWithH, class T>
 __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backward<T> f) {
   __shared__ float shared[kAnyRowThreads / 32];
   const int64_t first = blockIdx.x * f.block_rows;
@@ -131,6 +145,7 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
       const float d = to_float(f.dh[start + c]);
       const float before = f.dsum == nullptr ? 0.0f : to_float(f.dsum[start + c]);
       f.dx[start + c] = from_float<T>(before + rstd * (d * to_float(f.weight[c]) - xhat * mean));
+      if constexpr (kWithH) f.h[start + c] = from_float<T>(normed(xhat, to_float(f.weight[c])));
       if (f.partials == nullptr) continue;
       float* total = f.partials + blockIdx.x * f.columns + c;
       *total = (row == first ? 0.0f : *total) + d * xhat;
@@ -139,27 +154,27 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
 }
 
 // Lets the kernel for rows of this width have its shared memory.
-template <class T>
+template <bool kWithH, class T>
 void prepare_rows(int64_t columns) {
   if (!fits_row_shapes<T>(columns)) return;
   visit_row_shape(columns / Vec<T>::size, [](auto shape) {
     using S = decltype(shape);
-    cuda_check(cudaFuncSetAttribute(backward_rows<S, T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+    cuda_check(cudaFuncSetAttribute(backward_rows<kWithH, S, T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     NextNormRow<S, T>::bytes),
                "rmsnorm_grad, shared memory");
   });
 }
 
-template <class T>
+template <bool kWithH, class T>
 void launch_rows(const Backward<T>& f, cudaStream_t stream) {
   const unsigned blocks = blocks_for(f.rows, f.block_rows);
-  if (fits_row_shapes<T>(f.columns) && aligned_for_vectors({f.dh, f.dsum, f.sum, f.weight, f.dx, f.partials})) {
+  if (fits_row_shapes<T>(f.columns) && aligned_for_vectors({f.dh, f.dsum, f.sum, f.weight, f.dx, f.h, f.partials})) {
     visit_row_shape(f.columns / Vec<T>::size, [&](auto shape) {
       using S = decltype(shape);
-      backward_rows<S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
+      backward_rows<kWithH, S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
     });
   } else {
-    backward_any_rows<<<blocks, kAnyRowThreads, 0, stream>>>(f);
+    backward_any_rows<kWithH><<<blocks, kAnyRowThreads, 0, stream>>>(f);
   }
   check_launch("rmsnorm_grad");
 }
@@ -178,14 +193,16 @@ CudaKernel rmsnorm_grad_cuda(const OpView& v, const CudaTraits&) {
   const DType gradient = wants_weight ? v.output(1).dtype : DType::f32;
   return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
     using T = typename decltype(tag)::type;
-    prepare_rows<T>(columns);
+    const bool with_h = v.has_output(2);
+    with_h ? prepare_rows<true, T>(columns) : prepare_rows<false, T>(columns);
     return visit_cuda(gradient, [&](auto gradient_tag) -> CudaKernel {
       using G = typename decltype(gradient_tag)::type;
       return [=](const CudaCall& call) {
         float* partials = wants_weight ? static_cast<float*>(call.workspace) : nullptr;
         const Backward<T> f{rows,          columns,       norm_block_rows(rows), call.in<T>(0),  call.in<T>(1),
-                            call.in<T>(2), call.in<T>(3), call.in<float>(4),     call.out<T>(0), partials};
-        launch_rows(f, call.stream);
+                            call.in<T>(2), call.in<T>(3), call.in<float>(4),     call.out<T>(0), call.out<T>(2),
+                            partials};
+        with_h ? launch_rows<true>(f, call.stream) : launch_rows<false>(f, call.stream);
         if (!wants_weight) return;
         launch_add_norm_partials(partials, norm_blocks(rows), columns, columns, bind, call.out<G>(1), call.stream);
       };

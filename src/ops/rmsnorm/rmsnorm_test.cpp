@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/models.h"
+#include "tests/support/norm_grad_cases.h"
 #include "tests/support/op_check.h"
 
 namespace centavo::testing {
@@ -66,7 +68,41 @@ TEST(RmsNorm, Repeatable) {
   expect_repeatable(forward, random_inputs(build(forward)), DType::bf16);
 }
 
+TEST(RmsNorm, BackwardGivesTheForwardsHAsWell) {
+  for (const int64_t columns : {1, 31, 32, 33, 127, 4096}) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      for (const bool all : {true, false}) {
+        SCOPED_TRACE(fmt::format("{} {}", name_of(dtype), columns));
+        const Forward forward = norm_grad_three_times({"rmsnorm", 70, columns, all, all});
+        expect_same_norm_grads(run_step(build(forward, dtype), random_inputs(build(forward))));
+      }
+    }
+  }
+}
+
+TEST(RmsNorm, WithHAreAGradAndANormOfOneSum) {
+  expect_with_h({"rmsnorm", 7, 5}, rmsnorm_grad_with_h);
+  expect_with_h({"rmsnorm", 7, 5, false, false}, rmsnorm_grad_with_h);
+}
+
+// One more tensor is written; nothing more is read but a bias.
+TEST(RmsNorm, CostOfH) {
+  const Program p = build(norm_grad_three_times({"rmsnorm", 7, 5}), DType::bf16);
+  const auto cost_of = [&](size_t op) { return test_ops().at("rmsnorm_grad").cost(OpView(p, p.sections[0].ops[op])); };
+  EXPECT_EQ(cost_of(2).bytes - cost_of(1).bytes, 7 * 5 * 2 + 0);
+  EXPECT_EQ(cost_of(2).flops - cost_of(1).flops, 1 * 7 * 5);
+}
+
 TEST(RmsNorm, RejectsShapes) {
+  expect_shape_error(
+      [](Builder& b) {
+        const BufferId sum = b.parameter("sum", {2, 3});
+        const Buffer h{.name = "h", .shape = {2, 3}, .view = View{sum, 0}};
+        const auto row = [&](const char* name) { return b.stream_in(name, DType::f32, {2}); };
+        b.call("rmsnorm_grad", {b.parameter("dh", {2, 3}), kNone, sum, b.parameter("weight", {3}), row("rstd")},
+               {"dx", Into(), b.program.add(h)});
+      },
+      "h must share memory with dh alone");
   expect_shape_error(
       [](Builder& b) {
         rmsnorm(b, "h", b.parameter("x", {2, 3}), kNone, b.parameter("weight", {4}), 1e-5);
