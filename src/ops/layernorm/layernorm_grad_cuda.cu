@@ -5,7 +5,8 @@
 // and 16 C bytes a block of rows, most of them inside the L2 cache; where h is wanted its bytes as well. It may lie
 // where dh does: each thread writes of it what it has read of dh. The bias comes from the caches.
 //
-// How rows are cut depends on their number alone, so the same bits come out of every GPU.
+// How rows are cut depends on the shape alone, so the same bits come out of every GPU. There are as many blocks as a
+// GPU of 128 multiprocessors runs at once: a second wave of a few blocks would take as long as the first.
 
 #include "ops/cuda/floats.cuh"
 #include "ops/layernorm/layernorm.h"
@@ -16,6 +17,7 @@ namespace centavo {
 namespace {
 
 constexpr int kAnyRowThreads = 256;
+constexpr int64_t kMultiprocessors = 128;  // that the blocks of a call are meant to fill
 
 template <class T>
 struct Backward {
@@ -139,9 +141,11 @@ constexpr int resident_threads() {
   return S::vecs * Vec<T>::size >= 32 && S::threads <= 256 ? 384 : 512;
 }
 
+template <class S, class T>
+constexpr int kResidentBlocks = resident_threads<S, T>() / S::threads;
+
 template <bool kWithH, class S, class T>
-__global__ void __launch_bounds__(S::threads, resident_threads<S, T>() / S::threads)
-    backward_rows(const Backward<T> f) {
+__global__ void __launch_bounds__(S::threads, kResidentBlocks<S, T>) backward_rows(const Backward<T> f) {
   extern __shared__ int4 next_row[];
   __shared__ alignas(16) Sums shared[2][S::warps];
   const int vectors = static_cast<int>(f.columns) / Vec<T>::size;
@@ -244,50 +248,87 @@ void launch_rows(const Backward<T>& f, cudaStream_t stream) {
   check_launch("layernorm_grad");
 }
 
-using AddPartials = std::function<void(const float* partials, const CudaCall&)>;
-
-// `output` is 1 (dweight) or 2 (dbias).
-AddPartials add_partials_of(const OpView& v, size_t output) {
-  if (!v.has_output(output)) return [](const float*, const CudaCall&) {};
-  const int64_t blocks = norm_blocks(v.rows(0));
+int64_t block_rows_of(const OpView& v) {
+  const int64_t rows = v.rows(0);
   const int64_t columns = v.columns(0);
-  const int64_t first = output == 1 ? 0 : columns;
-  const Bind bind = v.op().outputs[output].bind;
-  return visit_cuda(v.output(output).dtype, [&](auto tag) -> AddPartials {
-    using G = typename decltype(tag)::type;
-    return [=](const float* partials, const CudaCall& call) {
-      launch_add_norm_partials(partials + first, blocks, 2 * columns, columns, bind, call.out<G>(output), call.stream);
-    };
+  return visit_cuda(v.input(0).dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    int64_t block_rows = norm_block_rows(rows);
+    if (!fits_row_shapes<T>(columns)) return block_rows;
+    visit_row_shape(columns / Vec<T>::size, [&](auto shape) {
+      block_rows = norm_block_rows(rows, kMultiprocessors * kResidentBlocks<decltype(shape), T>);
+    });
+    return block_rows;
   });
 }
 
 bool wants_sums(const OpView& v) { return v.has_output(1) || v.has_output(2); }
 
+// One of the two gradients; null: not wanted.
+template <class G>
+struct Gradient {
+  G* to;
+  Bind bind;
+};
+
+// dweight by the blocks of blockIdx.y 0, dbias by the others.
+template <class W, class B>
+__global__ void __launch_bounds__(kNormTile* kNormParts)
+    add_partials(const float* partials, int64_t blocks, int64_t columns, Gradient<W> dweight, Gradient<B> dbias) {
+  if (blockIdx.y == 0) {
+    if (dweight.to != nullptr) add_norm_columns(partials, blocks, 2 * columns, columns, dweight.bind, dweight.to);
+  } else {
+    if (dbias.to != nullptr) add_norm_columns(partials + columns, blocks, 2 * columns, columns, dbias.bind, dbias.to);
+  }
+}
+
+using AddPartials = std::function<void(const float* partials, const CudaCall&)>;
+
+AddPartials add_partials_of(const OpView& v) {
+  if (!wants_sums(v)) return [](const float*, const CudaCall&) {};
+  const int64_t columns = v.columns(0);
+  const int64_t blocks = ceil_div(v.rows(0), block_rows_of(v));
+  const auto dtype_of = [&](size_t output) { return v.has_output(output) ? v.output(output).dtype : DType::f32; };
+  const auto bind_of = [&](size_t output) { return v.has_output(output) ? v.op().outputs[output].bind : Bind::write; };
+  const Bind weight_bind = bind_of(1), bias_bind = bind_of(2);
+  return visit_cuda(dtype_of(1), [&](auto weight_tag) -> AddPartials {
+    return visit_cuda(dtype_of(2), [&](auto bias_tag) -> AddPartials {
+      using W = typename decltype(weight_tag)::type;
+      using B = typename decltype(bias_tag)::type;
+      return [=](const float* partials, const CudaCall& call) {
+        add_partials<<<dim3(blocks_for(columns, kNormTile), 2), dim3(kNormTile, kNormParts), 0, call.stream>>>(
+            partials, blocks, columns, Gradient<W>{call.out<W>(1), weight_bind},
+            Gradient<B>{call.out<B>(2), bias_bind});
+        check_launch("the sums of layernorm_grad");
+      };
+    });
+  });
+}
+
 }  // namespace
 
 int64_t layernorm_grad_cuda_workspace(const OpView& v, const CudaTraits&) {
-  return wants_sums(v) ? norm_blocks(v.rows(0)) * 2 * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
+  const int64_t blocks = ceil_div(v.rows(0), block_rows_of(v));
+  return wants_sums(v) ? blocks * 2 * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
 }
 
 CudaKernel layernorm_grad_cuda(const OpView& v, const CudaTraits&) {
   const int64_t rows = v.rows(0);
   const int64_t columns = v.columns(0);
   const bool sums = wants_sums(v);
-  const AddPartials add_dweight = add_partials_of(v, 1);
-  const AddPartials add_dbias = add_partials_of(v, 2);
+  const int64_t block_rows = block_rows_of(v);
+  const AddPartials add_partials = add_partials_of(v);
   return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
     using T = typename decltype(tag)::type;
     const bool with_h = v.has_output(3);
     with_h ? prepare_rows<true, T>(columns) : prepare_rows<false, T>(columns);
     return [=](const CudaCall& call) {
       float* partials = sums ? static_cast<float*>(call.workspace) : nullptr;
-      const Backward<T> f{
-          rows,          columns,           norm_block_rows(rows), call.in<T>(0), call.in<T>(1),  call.in<T>(2),
-          call.in<T>(3), call.in<float>(4), call.in<float>(5),     call.in<T>(6), call.out<T>(0), call.out<T>(3),
-          partials};
+      const Backward<T> f{rows,           columns,        block_rows,        call.in<T>(0),     call.in<T>(1),
+                          call.in<T>(2),  call.in<T>(3),  call.in<float>(4), call.in<float>(5), call.in<T>(6),
+                          call.out<T>(0), call.out<T>(3), partials};
       with_h ? launch_rows<true>(f, call.stream) : launch_rows<false>(f, call.stream);
-      add_dweight(partials, call);
-      add_dbias(partials, call);
+      add_partials(partials, call);
     };
   });
 }

@@ -9,8 +9,10 @@
 
 namespace centavo {
 
-// About 512 blocks fill a GPU; more than 64 rows to a block save little.
-inline int64_t norm_block_rows(int64_t rows) { return std::clamp<int64_t>(ceil_div(rows, 512), 8, 64); }
+// Rows of a block, where `blocks` of them (about 512, as a rule) fill a GPU; more than 64 rows to a block save little.
+inline int64_t norm_block_rows(int64_t rows, int64_t blocks = 512) {
+  return std::clamp<int64_t>(ceil_div(rows, blocks), 8, 64);
+}
 inline int64_t norm_blocks(int64_t rows) { return ceil_div(rows, norm_block_rows(rows)); }
 
 template <class T>
@@ -113,8 +115,8 @@ constexpr int kNormParts = 32;
 // A gradient of kNormTile columns: each of kNormParts threads adds every kNormParts-th block in order, then these sums
 // are added. The sums of a block lie `stride` floats from those of the next.
 template <class G>
-__global__ void __launch_bounds__(kNormTile* kNormParts)
-    add_norm_partials(const float* partials, int64_t blocks, int64_t stride, int64_t columns, Bind bind, G* gradient) {
+__device__ void add_norm_columns(const float* partials, int64_t blocks, int64_t stride, int64_t columns, Bind bind,
+                                 G* gradient) {
   __shared__ float sums[kNormParts][kNormTile + 1];
   const int64_t c = int64_t{blockIdx.x} * kNormTile + threadIdx.x;
   float total = 0;
@@ -129,6 +131,12 @@ __global__ void __launch_bounds__(kNormTile* kNormParts)
 #pragma unroll
   for (int t = 0; t < kNormParts; ++t) total += sums[t][threadIdx.x];
   gradient[c] = from_float<G>(total);
+}
+
+template <class G>
+__global__ void __launch_bounds__(kNormTile* kNormParts)
+    add_norm_partials(const float* partials, int64_t blocks, int64_t stride, int64_t columns, Bind bind, G* gradient) {
+  add_norm_columns(partials, blocks, stride, columns, bind, gradient);
 }
 
 template <class G>
