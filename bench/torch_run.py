@@ -359,7 +359,7 @@ class MasterAdamW:
         v.copy_(second)
         if p.dim() > 1:
             master.mul_(1 - lr * self.run["weight_decay"])
-        root = second.sqrt_().div_(math.sqrt(1 - beta2 ** self.done)).add_(self.run["eps"])
+        root = second.sqrt().div_(math.sqrt(1 - beta2 ** self.done)).add_(self.run["eps"])  # f32 states: second is v
         master.addcdiv_(first, root, value=-lr / (1 - beta1 ** self.done))
         p.copy_(master)
         p.grad = None
