@@ -108,6 +108,7 @@ class Floor {
     if (op.kind == "linear") return product(v, v.in(0)[0], v.in(1)[0], v.in(0)[1], false, true);
     if (op.kind == "linear_swiglu") return linear_swiglu(v);
     if (op.kind == "linear_dx") return product(v, v.in(0)[0], v.in(1)[1], v.in(0)[1], false, false);
+    if (op.kind == "linear_dx_swiglu_grad") return linear_dx_swiglu_grad(v);
     if (op.kind == "linear_dw") return product(v, v.in(0)[1], v.in(1)[1], v.in(0)[0], true, false);
     if (op.kind.starts_with("lm_head_loss")) return head(v);
     return std::max(cost.flops / peak_, cost.bytes / copy_);
@@ -126,6 +127,13 @@ class Floor {
   double linear_swiglu(const OpView& v) {
     const auto bytes = static_cast<double>(v.output(0).slot_bytes() + v.output(1).slot_bytes());
     return product(v, v.in(0)[0], v.in(1)[0], v.in(0)[1], false, true) + bytes / copy_;
+  }
+
+  // ds is written and read again, gate_up is read, dgate_up and s are written.
+  double linear_dx_swiglu_grad(const OpView& v) {
+    const auto wide = static_cast<double>(v.output(0).slot_bytes());
+    const double s = v.has_output(1) ? wide / 2 : 0;
+    return product(v, v.in(0)[0], v.in(1)[1], v.in(0)[1], false, false) + (2.5 * wide + s) / copy_;
   }
 
   double product(const OpView& v, int64_t m, int64_t n, int64_t k, bool ta, bool tb) {

@@ -36,8 +36,10 @@ class Floor {
     const bool product = std::ranges::find(def.inputs, Type::product, &Slot::type) != def.inputs.end();
     if (!product || cost.flops < 1e9) return cost.bytes / copy_;
     const std::string operands = type_of(v.input(0).dtype, {v.rows(0), v.columns(0)});
-    return linear(op.kind, operands, type_of(v.input(1).dtype, {v.rows(1), v.columns(1)}),
-                  type_of(v.output(0).dtype, v.out(0)), cost.flops);
+    if (op.kind == "linear_dx_swiglu_grad") return linear_dx(v, operands, cost.flops);
+    return linear(op.kind == "linear_swiglu" ? "linear" : op.kind, operands,
+                  type_of(v.input(1).dtype, {v.rows(1), v.columns(1)}), type_of(v.output(0).dtype, v.out(0)),
+                  cost.flops);
   }
 
  private:
@@ -54,6 +56,11 @@ class Floor {
     if (v.has_output(3)) sum += linear("linear_dw", logits, h, type_of(v.output(3).dtype, v.out(3)), flops);
     sum += 2 * c * static_cast<double>(vocab * size_of(dtype)) / copy_;
     return sum * static_cast<double>(rows) / c;
+  }
+
+  double linear_dx(const OpView& v, const std::string& dy, double flops) {
+    const DType dtype = v.input(0).dtype;
+    return linear("linear_dx", dy, type_of(dtype, v.in(1)), type_of(dtype, {v.rows(0), v.columns(1)}), flops);
   }
 
   double linear(const std::string& kind, const std::string& a, const std::string& b, const std::string& c,

@@ -1,6 +1,7 @@
 // What a step cannot beat on this GPU as it is, under its power limit: the sum over the ops of
 //
-//   products    the seconds that cuBLASLt's choice for that very shape takes when it runs alone, back to back
+//   products    the seconds that cuBLASLt's choice for that very shape takes when it runs alone, back to back; what one
+//               kernel does behind a product (ops/linear_swiglu/) is counted as free
 //   attention   the seconds that the chosen kernel takes alone, likewise
 //   head        its three products by chunk, and one read and one write of the logits at copy rate
 //   the rest    bytes / copy rate

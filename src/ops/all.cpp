@@ -15,6 +15,7 @@
 #include "ops/gelu/gelu.h"
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
+#include "ops/linear_swiglu/linear_dx_swiglu_grad.h"
 #include "ops/linear_swiglu/linear_swiglu.h"
 #include "ops/lm_head_loss/lm_head_loss.h"
 #include "ops/normal/normal.h"
@@ -33,9 +34,9 @@ OpTable all_ops() {
       embedding_def(),     embedding_grad_def(),  //
       linear_def(),        linear_dx_def(),
       linear_dw_def(),     linear_db_def(),
-      linear_swiglu_def(),                        //
-      rmsnorm_def(),       rmsnorm_grad_def(),    //
-      layernorm_def(),     layernorm_grad_def(),  //
+      linear_swiglu_def(), linear_dx_swiglu_grad_def(),  //
+      rmsnorm_def(),       rmsnorm_grad_def(),           //
+      layernorm_def(),     layernorm_grad_def(),         //
       rope_table_def(),    rope_def(),
       rope_grad_def(),                               //
       attention_def(),     attention_grad_def(),     //

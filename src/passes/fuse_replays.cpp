@@ -11,17 +11,6 @@
 namespace centavo {
 namespace {
 
-// May the two not change places?
-bool conflict(const Program& program, const Op& a, const Op& b) {
-  const std::vector<Access> of_b = accesses(program, b);
-  return std::ranges::any_of(accesses(program, a), [&](const Access& x) {
-    return std::ranges::any_of(of_b, [&](const Access& y) {
-      const bool overlap = x.root == y.root && x.begin < y.end && y.begin < x.end;
-      return overlap && (x.mode != Access::read || y.mode != Access::read);
-    });
-  });
-}
-
 bool reads(const Op& op, BufferId id) { return std::ranges::find(op.inputs, id) != op.inputs.end(); }
 
 bool uses(const Op& op, BufferId id) {

@@ -21,4 +21,22 @@ namespace centavo {
 // All sections; they must have no edges yet.
 Program fuse_swiglu(Program program);
 
+// The same for the backward (ops/linear_swiglu/linear_dx_swiglu_grad.h):
+//
+//   ds = linear_dx(dy, weight) scale=1.0
+//   dw = linear_dw(dy, s) scale=1.0           =>   dw = linear_dw(dy, s) scale=1.0
+//   dgate_up = swiglu_grad(ds, gate_up)            dgate_up = linear_dx_swiglu_grad(dy, weight, gate_up)
+//
+// Saved on a GPU, where one kernel does both: 2 N F b written and read. Memory: never more than before, as long as dy
+// is needed behind the swiglu_grad (a residual stream is): ds, beside gate_up and dgate_up, is at most the op's
+// workspace.
+//
+// * Every linear_dx whose result only a swiglu_grad reads, if it may move down to there: nothing in between writes what
+//   it reads, or touches the memory of ds. Not where something is added to ds (a LoRA product).
+// * With s, what was s in the place of ds (fuse_replays) becomes an output of its own.
+// * ds leaves the table of buffers.
+// * On a CPU the same bits as without.
+// * Runs behind `fuse_replays`, which looks for the swiglu_grad alone.
+Program fuse_swiglu_grad(Program program);
+
 }  // namespace centavo

@@ -117,5 +117,113 @@ TEST(FuseSwiGlu, NoByteMoreButForWholeReplays) {
   }
 }
 
+// ---- the backward ---------------------------------------------------------------------------------------------------
+
+// A feed-forward layer's backward, without replays.
+const std::string kBackward = R"(centavo 1
+buffer dy f32[4, 4] parameter persistent
+buffer down.weight f32[4, 6] parameter persistent
+buffer lora.a f32[4, 6] parameter persistent
+buffer other f32[4, 6] activation
+buffer gate_up f32[4, 12] parameter persistent
+buffer s f32[4, 6] activation
+buffer down.weight.grad f32[4, 6] gradient
+buffer d.s f32[4, 6] activation
+buffer d.gate_up f32[4, 12] activation
+section micro
+  %2 s = swiglu(gate_up) | layer=0
+  %5 d.s = linear_dx(dy, down.weight) scale=1.0 | layer=0 backward
+  %6 down.weight.grad = linear_dw(dy, s) scale=1.0 | layer=0 backward
+  %7 d.gate_up = swiglu_grad(d.s, gate_up) | layer=0 backward
+step micro
+)";
+
+const std::string kDx = "  %5 d.s = linear_dx(dy, down.weight) scale=1.0 | layer=0 backward\n";
+const std::string kDw = "  %6 down.weight.grad = linear_dw(dy, s) scale=1.0 | layer=0 backward\n";
+const std::string kGrad = "  %7 d.gate_up = swiglu_grad(d.s, gate_up) | layer=0 backward\n";
+
+std::string backward_with(const std::string& piece, const std::string& instead) {
+  std::string text = kBackward;
+  const size_t at = text.find(piece);
+  EXPECT_NE(at, std::string::npos) << piece;
+  return text.replace(at, piece.size(), instead);
+}
+
+std::string without_ds(std::string text) {
+  const size_t at = text.find("buffer d.s ");
+  return text.erase(at, text.find('\n', at) + 1 - at);
+}
+
+TEST(FuseSwiGluGrad, TheProductMovesDownToItsReader) {
+  const Program p = fuse_swiglu_grad(parse(kBackward));
+  const std::string expected = backward_with(
+      kDx + kDw + kGrad, kDw + "  %7 d.gate_up = linear_dx_swiglu_grad(dy, down.weight, gate_up) | layer=0 backward\n");
+  EXPECT_EQ(print(p), without_ds(expected));
+  EXPECT_EQ(fuse_swiglu_grad(p), p) << "there is nothing more";
+}
+
+// As fuse_replays leaves them: ds in the place of s, and the reader of s behind.
+TEST(FuseSwiGluGrad, SThatTookThePlaceOfDsIsAnOutput) {
+  std::string text = backward_with("buffer d.s f32[4, 6] activation", "buffer d.s f32[4, 6] activation view=s+0");
+  const std::string before = kDx + kDw + kGrad;
+  const std::string with_s = "  %7 d.gate_up, s = swiglu_grad(d.s, gate_up) | layer=0 backward\n";
+  text.replace(text.find(before), before.size(), kDx + with_s + kDw);
+  std::string expected = text;
+  expected.replace(expected.find(kDx + with_s), (kDx + with_s).size(),
+                   "  %7 d.gate_up, s = linear_dx_swiglu_grad(dy, down.weight, gate_up) | layer=0 backward\n");
+  EXPECT_EQ(print(fuse_swiglu_grad(parse(text))), without_ds(expected));
+}
+
+TEST(FuseSwiGluGrad, NotWhereDsIsNeededElsewhereOrTheProductMayNotMove) {
+  const std::string lora = "  %8 +d.s = linear_dx(dy, lora.a) scale=2.0 | layer=0 backward\n";
+  for (const std::string& text :
+       {backward_with(kDw, kDw + lora),                                                                   //
+        backward_with(kGrad, kGrad + "  %9 other = copy(d.s) | layer=0 backward\n"),                      //
+        backward_with(kDw, kDw + "  %9 dy = linear_dx(dy, down.weight) scale=1.0 | layer=0 backward\n"),  //
+        backward_with("down.weight) scale=1.0 | layer=0 backward", "down.weight) scale=2.0 | layer=0 backward"),
+        backward_with("gate_up) | layer=0 backward", "gate_up) | layer=1 backward"),
+        backward_with("buffer d.s f32[4, 6] activation",
+                      "buffer d.s f32[4, 6] activation\nbuffer window f32[6] activation view=d.s+0")}) {
+    EXPECT_EQ(print(fuse_swiglu_grad(parse(text))), print(parse(text)));
+  }
+}
+
+// The programs in front of the pass, and behind it.
+struct Both {
+  Program before, after;
+};
+
+Both recomputed(const Setting& s, const std::string& mode) {
+  Program p = fuse_replays(recompute(fuse_swiglu(before_recompute(s)), test_ops(), recompute_choice(mode)));
+  return {p, fuse_swiglu_grad(p)};
+}
+
+TEST(FuseSwiGluGrad, EveryLayerWhateverIsReplayed) {
+  for (const char* mode : {"none", "cheap", "attention", "full"}) {
+    SCOPED_TRACE(mode);
+    const Program p = recomputed(four_layers(), mode).after;
+    EXPECT_EQ(count(p, "linear_dx_swiglu_grad", false), 4);
+    EXPECT_EQ(count(p, "swiglu_grad", false), 0);
+    verify(placed(p, 2), test_ops());
+    EXPECT_EQ(parse(print(p)), p);
+  }
+}
+
+TEST(FuseSwiGluGrad, NoByteMore) {
+  for (const char* mode : {"none", "cheap", "attention", "full"}) {
+    SCOPED_TRACE(mode);
+    const Both both = recomputed(four_layers(), mode);
+    const auto arena = [](const Program& p) { return placed(p, 2).arena_bytes.at(Home::device); };
+    EXPECT_LE(arena(both.after), arena(both.before));
+  }
+}
+
+TEST(FuseSwiGluGrad, NotWithLora) {
+  Setting lora = four_layers();
+  lora.lora = LoraSettings{.rank = 4, .alpha = 8};
+  const Both both = recomputed(lora, "none");
+  EXPECT_EQ(both.after, both.before);
+}
+
 }  // namespace
 }  // namespace centavo::testing

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "model/initialize.h"
+#include "passes/fuse_replays.h"
 #include "passes/fuse_swiglu.h"
 #include "program/text.h"
 #include "program/verify.h"
@@ -241,15 +242,17 @@ void expect_same_bits(const Setting& s) {
   }
 }
 
-// The same with linear and swiglu as one op.
+// The same with linear and swiglu as one op, and their gradients.
 void expect_same_bits_fused(const Setting& s) {
   const Program apart = before_recompute(s);
   const Program fused = fuse_swiglu(apart);
   const Bytes expected = after_two_steps(apart, s, true);
   EXPECT_TRUE(after_two_steps(fused, s, true) == expected) << s.precision;
   for (const auto& [name, choice] : every_choice(fused)) {
-    EXPECT_TRUE(after_two_steps(recompute(fused, test_ops(), choice), s, true) == expected)
-        << s.precision << ", " << name;
+    const Program replayed = recompute(fused, test_ops(), choice);
+    EXPECT_TRUE(after_two_steps(replayed, s, true) == expected) << s.precision << ", " << name;
+    EXPECT_TRUE(after_two_steps(fuse_swiglu_grad(fuse_replays(replayed)), s, true) == expected)
+        << s.precision << ", " << name << ", and backward";
   }
 }
 

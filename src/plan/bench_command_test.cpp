@@ -119,10 +119,10 @@ TEST(BenchCommand, ARunIsNotMeasuredIntoAnothersProfile) {
 }
 
 TEST(BenchCommand, TimesOneOp) {
-  const testing::Outcome outcome = testing::run(
-      {"bench", "--op", "swiglu_grad", "device=cpu", "model.hidden_size=64", "model.vocab_size=256", "seq_len=32"});
+  const testing::Outcome outcome = testing::run({"bench", "--op", "linear_dx_swiglu_grad", "device=cpu",
+                                                 "model.hidden_size=64", "model.vocab_size=256", "seq_len=32"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, HasSubstr("swiglu_grad f32 f32 > f32 -  [128 688 128 1376 128 1376]"));
+  EXPECT_THAT(outcome.out, HasSubstr("linear_dx_swiglu_grad f32 f32 f32 > f32 -  [128 64 64 688 128 1376 128 1376]"));
 }
 
 TEST(BenchCommand, ListsOps) {

@@ -45,4 +45,14 @@ std::vector<Access> accesses(const Program& program, const Op& op) {
   return reads;
 }
 
+bool conflict(const Program& program, const Op& a, const Op& b) {
+  const std::vector<Access> of_b = accesses(program, b);
+  return std::ranges::any_of(accesses(program, a), [&](const Access& x) {
+    return std::ranges::any_of(of_b, [&](const Access& y) {
+      const bool overlap = x.root == y.root && x.begin < y.end && y.begin < x.end;
+      return overlap && (x.mode != Access::read || y.mode != Access::read);
+    });
+  });
+}
+
 }  // namespace centavo

@@ -23,4 +23,7 @@ struct Access {
 // is read in the life that the write would end. Includes ring counters (read) and the workspace (write).
 std::vector<Access> accesses(const Program& program, const Op& op);
 
+// Do both touch bytes that one of them writes? Otherwise they may change places.
+bool conflict(const Program& program, const Op& a, const Op& b);
+
 }  // namespace centavo

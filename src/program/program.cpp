@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "program/references.h"
+
 namespace centavo {
 
 int64_t element_count(const Shape& shape) {
@@ -42,27 +44,6 @@ BufferId Program::add(Buffer buffer) {
   buffers.push_back(std::move(buffer));
   return static_cast<BufferId>(buffers.size()) - 1;
 }
-
-namespace {
-
-// Calls `visit` with every reference to a buffer that the program holds.
-template <class Visit>
-void each_reference(Program& program, const Visit& visit) {
-  for (Buffer& b : program.buffers) {
-    if (b.ring) visit(b.ring->counter);
-    if (b.view) visit(b.view->parent);
-    visit(b.layout);
-  }
-  for (Section& section : program.sections) {
-    for (Op& op : section.ops) {
-      for (BufferId& id : op.inputs) visit(id);
-      for (Output& output : op.outputs) visit(output.buffer);
-      visit(op.workspace);
-    }
-  }
-}
-
-}  // namespace
 
 void Program::insert(BufferId at, Buffer buffer) {
   CHECK(find(buffer.name) == kNone, "buffer {} is declared twice", buffer.name);

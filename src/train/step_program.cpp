@@ -78,6 +78,7 @@ constexpr NamedPass kPasses[] = {
     {"fuse_swiglu", [](Program p, const Request&) { return fuse_swiglu(std::move(p)); }},
     {"recompute", [](Program p, const Request& r) { return recompute(std::move(p), r.ops, r.techniques.recompute); }},
     {"fuse_replays", [](Program p, const Request&) { return fuse_replays(std::move(p)); }},
+    {"fuse_swiglu_grad", [](Program p, const Request&) { return fuse_swiglu_grad(std::move(p)); }},
     {"offload", [](Program p, const Request& r) { return offload(std::move(p), r.techniques.offload); }},
     {"shard", [](Program p, const Request& r) { return shard(std::move(p), r.ops, cuts_of(r)); }},
     {"sections", [](Program p, const Request& r) { return sections_of(std::move(p), r); }},

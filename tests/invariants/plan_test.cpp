@@ -102,7 +102,7 @@ TEST_F(Plan, JsonSumsUp) {
 }
 
 // A GPU that does everything at once but launches: an op without a sample takes one and a quarter launches of 2 us.
-// `swiglu_grad` has a sample of 1 ms. No GPU need be here.
+// `linear_dx_swiglu_grad` has a sample of 1 ms. No GPU need be here.
 TEST_F(Plan, OfAGpuFromItsProfile) {
   if (!built_with_cuda()) GTEST_SKIP() << "built without CUDA";
   Profile profile;
@@ -134,9 +134,11 @@ TEST_F(Plan, OfAGpuFromItsProfile) {
   const RunConfig config = parse_run_config(file_, {});
   const int64_t tokens = config.micro_batch * config.seq_len;
   const int64_t wide = config.model.intermediate_size;
-  profile.take({{"swiglu_grad f32 f32 > f32 -", {tokens, wide, tokens, 2 * wide, tokens, 2 * wide}, 1, 1, 1e-3}});
+  const int64_t hidden = config.model.hidden_size;
+  const std::vector<int64_t> sizes = {tokens, hidden, hidden, wide, tokens, 2 * wide, tokens, 2 * wide};
+  profile.take({{"linear_dx_swiglu_grad f32 f32 f32 > f32 -", sizes, 1, 1, 1e-3}});
   write_profile(profile, file);
-  const auto sampled = static_cast<double>(calls_of(kinds, "swiglu_grad"));
+  const auto sampled = static_cast<double>(calls_of(kinds, "linear_dx_swiglu_grad"));
   EXPECT_GT(sampled, 0);
   EXPECT_NEAR(report()["predicted"]["step_seconds"], 2.5e-6 * (calls - sampled) + 1e-3 * sampled, 1e-9);
 

@@ -15,6 +15,7 @@
 #include "ops/gelu/gelu.h"
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
+#include "ops/linear_swiglu/linear_dx_swiglu_grad.h"
 #include "ops/linear_swiglu/linear_swiglu.h"
 #include "ops/lm_head_loss/lm_head_loss.h"
 #include "ops/normal/normal.h"
@@ -43,6 +44,7 @@ const std::vector<Row>& kernels() {
       {"linear_dw", linear_dw_cuda, linear_dw_cuda_workspace},
       {"linear_db", linear_db_cuda},
       {"linear_swiglu", linear_swiglu_cuda, linear_swiglu_cuda_workspace},
+      {"linear_dx_swiglu_grad", linear_dx_swiglu_grad_cuda, linear_dx_swiglu_grad_cuda_workspace},
       {"rmsnorm", rmsnorm_cuda},
       {"rmsnorm_grad", rmsnorm_grad_cuda, rmsnorm_grad_cuda_workspace},
       {"layernorm", layernorm_cuda},

@@ -1,11 +1,12 @@
-// A product A B^T of bf16 in one kernel with what follows it, for compute capability 9.0: what such kernels share. Sums
+// A product of bf16 in one kernel with what follows it, for compute capability 9.0: what such kernels share. Sums
 // are carried in f32 along K, 16 terms at a time, for every element, and rounded to bf16 once.
 //
-// A block makes tiles of 128 x 256 of the product. Its 384 threads have four roles:
-//   0         fills a ring of tiles of A and B, 64 along the summed dimension each (the kernel's own)
-//   128..383  two warpgroups multiply 64 rows each; a tile's rounded sums are laid out in shared memory and the next
-//             tile begins (multiply_tiles)
-//   32..127   the senders take them from there while the next tile is multiplied (the kernel's own)
+// A block makes tiles of 128 x 256 of the product. Its threads, the crew, have four roles:
+//   thread 0      fills a ring of tiles of A and B, 64 along the summed dimension each (the kernel's own)
+//   multipliers   two warpgroups multiply 64 rows each; a tile's rounded sums are laid out in shared memory and the
+//   next
+//                 tile begins (multiply_tiles)
+//   senders       take them from there while the next tile is multiplied (the kernel's own)
 // So the tensor cores wait for rounding alone. Without the senders a tile's end took 6500 cycles of them, as many as
 // six places of the ring.
 //
@@ -28,14 +29,36 @@ constexpr int kTileAlignment = 1024;
 constexpr int kPlaces = 3;  // of the ring
 constexpr int kClusterBlocks = 2;
 constexpr int kMultipliers = 2;  // warpgroups
-constexpr int kSenders = 96;     // threads
-constexpr int kFirstSender = 32;
-constexpr int kProductThreads = kWarpgroup * (1 + kMultipliers);
 constexpr int kMultiplierRows = kTileRows / kMultipliers;
 constexpr int kHalfColumns = kTileColumns / kClusterBlocks;  // of B's tile that a block fetches
 constexpr int kBoxes = kTileColumns / kBoxColumns;           // of a multiplier's sums
 constexpr int kBoxElements = kMultiplierRows * kBoxColumns;
 constexpr int kHalfElements = kHalfColumns * kTileDepth;
+
+// Three warps of senders beside the warp of thread 0.
+struct SmallCrew {
+  static constexpr int kThreads = 3 * kWarpgroup;
+  static constexpr int kFirstSender = 32;
+  static constexpr int kSenders = 96;
+  static constexpr int kFirstMultiplier = kWarpgroup;
+  static constexpr int kColumns = 256;  // of an instruction
+  static __device__ void filler_registers() {}
+  static __device__ void sender_registers() {}
+  static __device__ void multiplier_registers() {}
+};
+
+// A warpgroup of senders. The 128 registers that 512 threads can have at the start are too few for the compiler to take
+// instructions of 256 columns: it is two of 128, which read A twice.
+struct LargeCrew {
+  static constexpr int kThreads = 4 * kWarpgroup;
+  static constexpr int kFirstSender = kWarpgroup;
+  static constexpr int kSenders = kWarpgroup;
+  static constexpr int kFirstMultiplier = 2 * kWarpgroup;
+  static constexpr int kColumns = 128;
+  static __device__ void filler_registers() { shrink_registers<24>(); }
+  static __device__ void sender_registers() { shrink_registers<120>(); }
+  static __device__ void multiplier_registers() { grow_registers<184>(); }
+};
 
 // Tiles in shared memory, as bulk copies leave and take them; starts at a multiple of kTileAlignment.
 struct ProductShared {
@@ -70,14 +93,22 @@ struct TileOrder {
   }
 };
 
-// Calls f(first row, number of the column of tiles) for each tile of this block, in the order that all roles keep.
+// The pairs of this cluster, in the order that all roles keep.
+__device__ inline int first_pair() { return static_cast<int>(blockIdx.x) / kClusterBlocks; }
+__device__ inline int pairs_apart() { return static_cast<int>(gridDim.x) / kClusterBlocks; }
+
+// This block's tile of a pair: its first row, and the number of its column of tiles.
+__device__ inline TileOrder::Place tile_of(const TileOrder& order, int pair) {
+  const auto [row, column] = order.at(pair);
+  return {(row * kClusterBlocks + cluster_block()) * kTileRows, column};
+}
+
+// Calls f(first row, number of the column of tiles) for each tile of this block.
 template <class F>
 __device__ inline void for_each_tile(const TileOrder& order, F&& f) {
-  const int block = cluster_block();
-  const int clusters = static_cast<int>(gridDim.x) / kClusterBlocks;
-  for (int pair = static_cast<int>(blockIdx.x) / kClusterBlocks; pair < order.pairs(); pair += clusters) {
-    const auto [row, column] = order.at(pair);
-    f((row * kClusterBlocks + block) * kTileRows, column);
+  for (int pair = first_pair(); pair < order.pairs(); pair += pairs_apart()) {
+    const auto [row, column] = tile_of(order, pair);
+    f(row, column);
   }
 }
 
@@ -101,6 +132,7 @@ __device__ inline ProductShared& product_shared(char* memory) {
 }
 
 // All threads of both blocks.
+template <class Crew>
 __device__ inline void make_barriers(ProductBarriers& barriers) {
   if (threadIdx.x == 0) {
     for (int at = 0; at < kPlaces; ++at) {
@@ -109,7 +141,7 @@ __device__ inline void make_barriers(ProductBarriers& barriers) {
     }
     for (int m = 0; m < kMultipliers; ++m) {
       init_barrier(&barriers.laid_out[m], kWarpgroup);
-      init_barrier(&barriers.taken[m], kSenders);
+      init_barrier(&barriers.taken[m], Crew::kSenders);
     }
     fence_barrier_init();
   }
@@ -163,18 +195,31 @@ __device__ inline void release(ProductBarriers& barriers, int at) {
   if (thread < kClusterBlocks) arrive_at(&barriers.empty[at], thread);
 }
 
-// sums = A B^T over `depth` places from `place` on; the last is released.
+// All 256 columns, 16 along the summed dimension from number `k` of these on.
+template <BOrder kOrder, int kColumns>
+__device__ inline void multiply_step(float (&sums)[128], uint64_t a, const __nv_bfloat16* b, int k, bool adds) {
+  const uint64_t first = b_descriptor<kOrder, kTileDepth>(b, k * kProductDepth);
+  if constexpr (kColumns == kTileColumns) {
+    multiply_64x256<kOrder>(sums, a + k * kDescriptorStep, first, adds);
+  } else {
+    const uint64_t second = b_descriptor<kOrder, kTileDepth>(b + kHalfElements, k * kProductDepth);
+    multiply_64x128<kOrder, 0>(sums, a + k * kDescriptorStep, first, adds);
+    multiply_64x128<kOrder, 64>(sums, a + k * kDescriptorStep, second, adds);
+  }
+}
+
+// Sums over `depth` places from `place` on; the last is released.
+template <BOrder kOrder, int kColumns>
 __device__ inline void multiply_tile(ProductShared& shared, ProductBarriers& barriers, int multiplier, int depth,
                                      RingPlace& place, float (&sums)[128]) {
   int last = 0;
   for (int d = 0; d < depth; ++d, place.advance()) {
     wait_barrier(&barriers.full[place.at], place.parity);
     const uint64_t a = tile_descriptor(shared.a[place.at] + multiplier * kMultiplierRows * kTileDepth);
-    const uint64_t b = tile_descriptor(shared.b[place.at]);
     begin_products();
 #pragma unroll
     for (int k = 0; k < kTileDepth / kProductDepth; ++k) {
-      multiply_64x256(sums, a + k * kDescriptorStep, b + k * kDescriptorStep, d > 0 || k > 0);
+      multiply_step<kOrder, kColumns>(sums, a, shared.b[place.at], k, d > 0 || k > 0);
     }
     commit_products();
     wait_for_products_but<1>();
@@ -186,14 +231,16 @@ __device__ inline void multiply_tile(ProductShared& shared, ProductBarriers& bar
   release(barriers, last);
 }
 
-// The role of a multiplier, 0 or 1: all threads of its warpgroup. `depth` is K in tiles.
+// The role of the multipliers: all threads from Crew::kFirstMultiplier on. `depth` is K in tiles.
+template <class Crew, BOrder kOrder>
 __device__ inline void multiply_tiles(ProductShared& shared, ProductBarriers& barriers, const TileOrder& order,
-                                      int depth, int multiplier) {
+                                      int depth) {
+  const int multiplier = (static_cast<int>(threadIdx.x) - Crew::kFirstMultiplier) / kWarpgroup;
   RingPlace place;
   uint32_t parity = 1;  // nothing was laid out before: what there is to take is taken
   float sums[128] = {};
   for_each_tile(order, [&](int, int) {
-    multiply_tile(shared, barriers, multiplier, depth, place, sums);
+    multiply_tile<kOrder, Crew::kColumns>(shared, barriers, multiplier, depth, place, sums);
     wait_barrier(&barriers.taken[multiplier], parity);
     parity ^= 1;
 #pragma unroll

@@ -67,14 +67,14 @@ __device__ inline void send_s(const Boxes& boxes, const LinearSwiGluSizes& sizes
                               __nv_bfloat16* s) {
   constexpr int kParts = kHalfColumns / 8;
   constexpr int kPartsOfBox = kBoxColumns / 8;
-  const int sender = static_cast<int>(threadIdx.x) - kFirstSender;
+  const int sender = static_cast<int>(threadIdx.x) - SmallCrew::kFirstSender;
   const int part = sender % kParts;
   const __nv_bfloat16* const gate = boxes[part / kPartsOfBox];
   const __nv_bfloat16* const up = boxes[2 + part / kPartsOfBox];
   const bool inside = column + part * 8 < sizes.columns;
   __nv_bfloat16* const to = s + static_cast<int64_t>(row) * sizes.columns + column + part * 8;
 #pragma unroll 2
-  for (int r = sender / kParts; r < kMultiplierRows; r += kSenders / kParts) {
+  for (int r = sender / kParts; r < kMultiplierRows; r += SmallCrew::kSenders / kParts) {
     const int at = place_in_box(r, part % kPartsOfBox);
     const uint4 made = swiglu_of_vectors(gate + at, up + at);
     if (inside && row + r < sizes.rows) *reinterpret_cast<uint4*>(to + static_cast<int64_t>(r) * sizes.columns) = made;
@@ -84,7 +84,7 @@ __device__ inline void send_s(const Boxes& boxes, const LinearSwiGluSizes& sizes
 // All senders.
 __device__ inline void send_tiles(ProductShared& shared, ProductBarriers& barriers, const LinearSwiGluMaps& maps,
                                   const LinearSwiGluSizes& sizes, __nv_bfloat16* s) {
-  const bool leads = threadIdx.x == kFirstSender;
+  const bool leads = threadIdx.x == SmallCrew::kFirstSender;
   uint32_t parity = 0;
   for_each_tile(sizes.order, [&](int tile_row, int tile_column) {
     const int column = tile_column * kHalfColumns;
@@ -100,18 +100,17 @@ __device__ inline void send_tiles(ProductShared& shared, ProductBarriers& barrie
   });
 }
 
-__global__ void __launch_bounds__(kProductThreads, 1)
+__global__ void __launch_bounds__(SmallCrew::kThreads, 1)
     linear_swiglu_tiles(const __grid_constant__ LinearSwiGluMaps maps, const LinearSwiGluSizes sizes,
                         __nv_bfloat16* s) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ char memory[];
   __shared__ ProductBarriers barriers;
   ProductShared& shared = product_shared(memory);
-  make_barriers(barriers);
-  if (threadIdx.x >= kWarpgroup) {
-    const int multiplier = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
-    multiply_tiles(shared, barriers, sizes.order, sizes.depth, multiplier);
-  } else if (threadIdx.x >= kFirstSender) {
+  make_barriers<SmallCrew>(barriers);
+  if (threadIdx.x >= SmallCrew::kFirstMultiplier) {
+    multiply_tiles<SmallCrew, BOrder::along_rows>(shared, barriers, sizes.order, sizes.depth);
+  } else if (threadIdx.x >= SmallCrew::kFirstSender) {
     send_tiles(shared, barriers, maps, sizes, s);
   } else if (threadIdx.x == 0) {
     fill_ring(shared, barriers, maps, sizes);

@@ -34,7 +34,7 @@ Cost cost(const OpView& v) {
 // s is one product more.
 Cost grad_cost(const OpView& v) {
   const double each = v.has_output(1) ? 27.0 : 26.0;
-  return {.flops = each * static_cast<double>(v.input(0).elements()), .bytes = operand_bytes(v)};
+  return {.flops = each / 2 * static_cast<double>(v.input(1).elements()), .bytes = operand_bytes(v)};
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ OpDef swiglu_grad_def();
 // same gate_up.
 std::optional<Op> swiglu_grad_with_s(const Op& grad, const Op& replay);
 
+// The kernels of swiglu_grad read sizes and dtype off gate_up: ds need not have a buffer (ops/linear_swiglu/).
 CpuKernel swiglu_cpu(const OpView& view, const CpuTraits& traits);
 CpuKernel swiglu_grad_cpu(const OpView& view, const CpuTraits& traits);
 CudaKernel swiglu_cuda(const OpView& view, const CudaTraits& traits);

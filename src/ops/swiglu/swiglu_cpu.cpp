@@ -66,9 +66,9 @@ CpuKernel swiglu_cpu(const OpView& v, const CpuTraits&) {
 }
 
 CpuKernel swiglu_grad_cpu(const OpView& v, const CpuTraits&) {
-  const int64_t rows = v.rows(0);
-  const int64_t columns = v.columns(0);
-  return visit_compute(v.input(0).dtype, [&](auto tag) -> CpuKernel {
+  const int64_t rows = v.rows(1);
+  const int64_t columns = v.columns(1) / 2;
+  return visit_compute(v.input(1).dtype, [&](auto tag) -> CpuKernel {
     using T = typename decltype(tag)::type;
     return [=](const CpuCall& call) {
       parallel_for(rows, kRowsPerThread, [&](int64_t r) {

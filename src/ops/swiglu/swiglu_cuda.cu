@@ -16,17 +16,6 @@ namespace {
 
 constexpr int kItems = 2;
 
-// From ds, gate and up to s, dgate and dup, in their places.
-template <class T>
-__device__ inline void to_gradient(float& ds, float& gate, float& up) {
-  const Sigmoid sigma = sigmoid(gate, TypeTag<T>{});
-  const float silu = gate * sigma.value;
-  const float s = silu * up;
-  gate = ds * up * (sigma.value + silu * sigma.rest);
-  up = ds * silu;
-  ds = s;
-}
-
 // [N, F] beside [N, 2F], both in units of a vector or of an element.
 struct Rows {
   int64_t units;    // N F
@@ -104,7 +93,7 @@ __global__ void __launch_bounds__(kElementThreads)
     unpack(gates[j].at, gate);
     unpack(ups[j].at, up);
 #pragma unroll
-    for (int e = 0; e < kSize; ++e) to_gradient<T>(d[e], gate[e], up[e]);
+    for (int e = 0; e < kSize; ++e) swiglu_grad_of<T>(d[e], gate[e], up[e]);
     pack(gate, gates[j].at);
     pack(up, ups[j].at);
     T* to = dgate_up + rows.gate(i) * kSize;
@@ -124,7 +113,7 @@ __global__ void __launch_bounds__(kElementThreads)
   if (i >= rows.units) return;
   const int64_t at = rows.gate(i);
   float d = to_float(ds[i]), gate = to_float(gate_up[at]), up = to_float(gate_up[at + rows.columns]);
-  to_gradient<T>(d, gate, up);
+  swiglu_grad_of<T>(d, gate, up);
   dgate_up[at] = from_float<T>(gate);
   dgate_up[at + rows.columns] = from_float<T>(up);
   if constexpr (kWithS) s[i] = from_float<T>(d);
@@ -167,9 +156,9 @@ CudaKernel swiglu_cuda(const OpView& v, const CudaTraits&) {
 }
 
 CudaKernel swiglu_grad_cuda(const OpView& v, const CudaTraits&) {
-  const int64_t rows = v.rows(0);
-  const int64_t columns = v.columns(0);
-  return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
+  const int64_t rows = v.rows(1);
+  const int64_t columns = v.columns(1) / 2;
+  return visit_cuda(v.input(1).dtype, [&](auto tag) -> CudaKernel {
     using T = typename decltype(tag)::type;
     return [=](const CudaCall& call) {
       const T* ds = call.in<T>(0);

@@ -1,4 +1,5 @@
-// s of one gate and up, as every kernel that writes one computes it: they give the same bits. Error bounds: swiglu.h.
+// swiglu and its gradient for one element, as every kernel that writes one computes it: they give the same bits. Error
+// bounds: swiglu.h.
 #pragma once
 
 #include "ops/cuda/floats.cuh"
@@ -29,6 +30,17 @@ __device__ inline Sigmoid sigmoid(float x, TypeTag<__nv_bfloat16>) {
 template <class T>
 __device__ inline float swiglu_of(float gate, float up) {
   return gate * sigmoid(gate, TypeTag<T>{}).value * up;
+}
+
+// From ds, gate and up to s, dgate and dup, in their places.
+template <class T>
+__device__ inline void swiglu_grad_of(float& ds, float& gate, float& up) {
+  const Sigmoid sigma = sigmoid(gate, TypeTag<T>{});
+  const float silu = gate * sigma.value;
+  const float s = silu * up;
+  gate = ds * up * fmaf(silu, sigma.rest, sigma.value);
+  up = ds * silu;
+  ds = s;
 }
 
 }  // namespace centavo
