@@ -20,7 +20,7 @@ rounded to nearest, by the fused AdamW; master keeps weights in f32 and, with mo
 
 FILE gets JSON lines: {"run", "variant", "step", "loss", "grad_norm", "lr"} for each step, {"run", "variant",
 "validation_loss", "validation_tokens"}, {"run", "variant", "steps", "seconds", "tokens_per_s", "gib", ...}; seconds leave
-the first three steps out. Needs PyTorch, numpy and safetensors.
+the first three steps out. Needs PyTorch, numpy and safetensors. One file, so that it can be copied to another computer.
 """
 import argparse
 import gc

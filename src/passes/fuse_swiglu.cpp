@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 
+#include "base/errors.h"
 #include "ops/linear_swiglu/linear_dx_swiglu_grad.h"
 #include "ops/linear_swiglu/linear_swiglu.h"
 #include "program/access.h"
@@ -61,6 +62,7 @@ Program fuse_swiglu(Program program) {
     for (Op& op : section.ops) {
       auto both = ops.empty() ? std::nullopt : linear_swiglu_of(ops.back(), op);
       if (both) {
+        CHECK(ops.back().after.empty() && op.after.empty(), "ops with edges are fused");
         ops.back() = *std::move(both);
       } else {
         ops.push_back(std::move(op));
@@ -77,6 +79,7 @@ Program fuse_swiglu_grad(Program program) {
     for (size_t i = ops.size(); i-- > 0;) {
       auto pair = ops[i].kind == "swiglu_grad" ? pair_of(program, ops, i) : std::nullopt;
       if (!pair) continue;
+      CHECK(ops[pair->linear_dx].after.empty() && ops[i].after.empty(), "ops with edges are fused");
       const BufferId ds = ops[i].inputs[0];
       ops[i] = std::move(pair->fused);
       ops.erase(ops.begin() + static_cast<std::ptrdiff_t>(pair->linear_dx));

@@ -10,8 +10,7 @@
 //   bias. Others may read gate_up later: it is written as before.
 // * On a CPU the same bits as without.
 // * Runs right behind `precision`, in front of `recompute`, so that what is replayed is what ran: a replay of gate_up
-// is
-//   the whole op, one of s alone the swiglu that the op has as its short form, which `fuse_replays` takes as ever.
+//   is the whole op, one of s alone the swiglu that the op has as its short form, which `fuse_replays` takes as ever.
 #pragma once
 
 #include "program/program.h"

@@ -82,8 +82,14 @@ BatchFile::BatchFile(const std::string& path) : file_(path) {
   const std::string_view bytes = file_.view();
   if (bytes.size() >= kHeaderBytes) header_ = {reinterpret_cast<const int64_t*>(bytes.data()), 4};
   const bool known = !header_.empty() && header_[0] == kFormat && std::ranges::min(header_) > 0;
-  const auto values = [&] { return static_cast<size_t>(batches() * 2 * sequences() * seq_len()); };
-  if (!known || bytes.size() != kHeaderBytes + values() * sizeof(int32_t)) {
+  // By division: products of a damaged header may be any number.
+  const auto whole = [&] {
+    const auto pairs = static_cast<int64_t>((bytes.size() - kHeaderBytes) / (2 * sizeof(int32_t)));
+    const bool fits = pairs / sequences() / seq_len() == batches();
+    return fits && kHeaderBytes + static_cast<size_t>(batches() * sequences() * seq_len()) * 2 * sizeof(int32_t) ==
+                       bytes.size();
+  };
+  if (!known || !whole()) {
     user_error("{} is no whole file of micro-batches; write it anew", path);
   }
 }

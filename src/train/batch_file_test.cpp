@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "base/errors.h"
@@ -103,6 +104,14 @@ TEST(BatchFile, RefusesDocumentsApartAndCutFiles) {
     write_file_atomic(directory + "/cut.bin", bytes.substr(0, size));
     expect_user_error([&] { const BatchFile file(directory + "/cut.bin"); }, "cut.bin");
   }
+}
+
+// Their product is 2^64.
+TEST(BatchFile, RefusesCountsWhoseProductOverflows) {
+  const std::string path = fresh_directory("batches") + "/huge.bin";
+  const std::array<int64_t, 4> header = {1, int64_t{1} << 32, int64_t{1} << 31, 1};
+  write_file_atomic(path, {reinterpret_cast<const char*>(header.data()), sizeof(header)});
+  expect_user_error([&] { const BatchFile file(path); }, "huge.bin");
 }
 
 }  // namespace

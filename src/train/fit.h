@@ -1,8 +1,8 @@
 // The cheapest techniques whose placed program fits a memory budget.
 //
 // Candidates stand in the order of their price:
-//   1. the first n steps of the recompute ladder (passes/recompute.h), n as small as possible: time per byte, best
-//   first;
+//   1. the first n steps of the recompute ladder (passes/recompute.h), the best time per byte first, n as small as
+//      possible;
 //   2. all of them, and what the backward still reads waits on the host (passes/offload.h);
 //   3. optimizer states wait there as well.
 // Each is built and placed; the arena of the placed program is what counts, no estimate of it. What the run file asks

@@ -4,8 +4,8 @@
 //   dweight   every chunk but the first reads and writes the f32 sum once more, 8 V C bytes; a bf16 gradient of several
 //             chunks is summed apart and rounded at the end, 8 V C bytes besides
 //   dh        on a GPU of M multiprocessors, [chunk, C] is cut into tiles of 128 x 256, M of which run at a time: a
-//   last
-//             wave that is not full takes as long as a full one
+//   wave
+//             that is not full, the last, takes as long as a full one
 //
 // The order of dweight's sums follows the chunks, so its last bits do.
 #pragma once

@@ -163,7 +163,7 @@ void expect_kills_lose_nothing(int kills) {
   EXPECT_GE(2 * killer.in_training(), kills);
 }
 
-TEST(Kill, RandomMoments) { expect_kills_lose_nothing(testing::kSanitized ? 6 : 20); }
+TEST(Kill, RandomMoments) { expect_kills_lose_nothing(kSanitized ? 6 : 20); }
 
 TEST(LongKill, AHundredRandomMoments) { expect_kills_lose_nothing(100); }
 

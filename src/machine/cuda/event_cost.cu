@@ -19,6 +19,7 @@ CudaGraphExec graph_of_kernels(CUstream_st* stream, const std::function<void()>&
   cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing empty kernels");
   for (int i = 0; i < kKernels; ++i) {
     do_nothing<<<1, 32, 0, stream>>>();
+    check_launch("launching an empty kernel");
     behind_each();
   }
   cudaGraph_t graph = nullptr;

@@ -103,6 +103,13 @@ void* CudaLibraries::scratch(int64_t bytes) {
   return scratch_;
 }
 
+bool CudaLibraries::has_room_for_scratch(int64_t bytes) const {
+  size_t free = 0;
+  size_t all = 0;
+  cuda_check(cudaMemGetInfo(&free, &all), "asking for the free memory");
+  return bytes <= scratch_bytes_ + static_cast<int64_t>(free);
+}
+
 void CudaLibraries::release_scratch() {
   if (scratch_ != nullptr) cuda_check(cudaFree(scratch_), "freeing the memory candidates were timed in");
   scratch_ = nullptr;

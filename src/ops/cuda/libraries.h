@@ -53,6 +53,7 @@ class CudaLibraries {
   // memory at each call; valid until the next call with more bytes, or release_scratch. Filled anew at each call, on
   // stream(). Throws DeviceError when there is too little.
   void* scratch(int64_t bytes);
+  bool has_room_for_scratch(int64_t bytes) const;
   void release_scratch();
 
  private:

@@ -3,9 +3,8 @@
 //
 // A block makes tiles of 128 x 256 of the product. Its threads, the crew, have four roles:
 //   thread 0      fills a ring of tiles of A and B, 64 along the summed dimension each (the kernel's own)
-//   multipliers   two warpgroups multiply 64 rows each; a tile's rounded sums are laid out in shared memory and the
-//   next
-//                 tile begins (multiply_tiles)
+//   multipliers   two warpgroups multiply 64 rows each, lay a tile's rounded sums out in shared memory and begin the
+//                 next tile (multiply_tiles)
 //   senders       take them from there while the next tile is multiplied (the kernel's own)
 // So the tensor cores wait for rounding alone. Without the senders a tile's end took 6500 cycles of them, as many as
 // six places of the ring.

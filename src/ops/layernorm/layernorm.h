@@ -21,9 +21,9 @@
 //
 // Aliasing: no output may share memory with an input, but h of the backward may lie where dh does, one a view of the
 // other. Deterministic: each block of 64 rows belongs to one thread;
-// dweight and dbias are the sums over its rows in order, these sums added in order. On CUDA a block has 8 to 64 rows,
-// by their number alone, and the blocks are added as 32 interleaved sums. Error, with u the roundoff of the accumulator
-// and s = |sum| + mean(|sum|): |h - exact| <= (C + 8) u (s rstd |weight| + |bias|), plus one rounding to T.
+// dweight and dbias are the sums over its rows in order, these sums added in order. On CUDA shape and dtype alone say
+// how many rows a block has, and the blocks are added as 32 interleaved sums. Error, with u the roundoff of the
+// accumulator and s = |sum| + mean(|sum|): |h - exact| <= (C + 8) u (s rstd |weight| + |bias|), plus one rounding to T.
 // Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
 #pragma once
 

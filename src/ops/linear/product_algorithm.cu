@@ -118,7 +118,7 @@ std::vector<Algorithm> proposals(cublasLtContext* cublas, const Case& product) {
 // depends on its operands' bits, as they decide its energy.
 class Operands {
  public:
-  Operands(CudaLibraries& libraries, const Case& product) {
+  explicit Operands(const Case& product) {
     const ProductSpec& s = product.spec;
     const auto whole = [](int64_t bytes) { return ceil_div(bytes, 256) * 256; };
     const int64_t a_rows = s.transpose_a ? s.k : s.m;
@@ -129,8 +129,11 @@ class Operands {
     bias_ = c_ + whole(s.m * c_stride * size_of(s.c));
     set_bytes_ = bias_ + whole(s.n * size_of(s.c));
     sets_ = std::clamp<int64_t>(kRotatedBytes / set_bytes_, 1, kMostSets);
-    memory_ = static_cast<char*>(libraries.scratch(sets_ * set_bytes_ + product.workspace_bytes));
+    bytes_ = sets_ * set_bytes_ + product.workspace_bytes;
   }
+
+  int64_t bytes() const { return bytes_; }
+  void lie_in(void* memory) { memory_ = static_cast<char*>(memory); }
 
   CudaProductOperands set(int64_t i) const {
     char* at = memory_ + i % sets_ * set_bytes_;
@@ -140,7 +143,7 @@ class Operands {
 
  private:
   char* memory_ = nullptr;
-  int64_t b_ = 0, c_ = 0, bias_ = 0, set_bytes_ = 0, sets_ = 1;
+  int64_t b_ = 0, c_ = 0, bias_ = 0, set_bytes_ = 0, sets_ = 1, bytes_ = 0;
 };
 
 float median(std::array<float, kRounds> values) {
@@ -187,16 +190,23 @@ size_t fastest_of(const std::vector<float>& ms) {
   return best;
 }
 
-std::optional<Algorithm> fastest(CudaLibraries& libraries, const Case& product) {
+struct Found {
+  Algorithm algorithm;
+  bool to_keep = true;
+};
+
+std::optional<Found> fastest(CudaLibraries& libraries, const Case& product) {
   std::vector<Algorithm> candidates = proposals(libraries.cublas_lt(), product);
   if (candidates.empty()) return std::nullopt;
   const ProductSpec& s = product.spec;
   const double flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
-  if (candidates.size() == 1 || flops < kShortFlops) return candidates.front();
-  const Operands operands(libraries, product);
+  if (candidates.size() == 1 || flops < kShortFlops) return Found{candidates.front()};
+  Operands operands(product);
+  if (!libraries.has_room_for_scratch(operands.bytes())) return Found{candidates.front(), false};
+  operands.lie_in(libraries.scratch(operands.bytes()));
   std::vector<float> ms = time_candidates(libraries, product, operands, candidates);
   if (candidates.empty()) return std::nullopt;
-  if (flops < kLongFlops) return candidates[fastest_of(ms)];
+  if (flops < kLongFlops) return Found{candidates[fastest_of(ms)]};
   const float limit = kWorthTimingAgain * *std::ranges::min_element(ms);
   for (size_t i = 0; i < ms.size(); ++i) {
     if (ms[i] > limit) {
@@ -209,7 +219,7 @@ std::optional<Algorithm> fastest(CudaLibraries& libraries, const Case& product) 
                    "timing a product");
     });
   }
-  return candidates[fastest_of(ms)];
+  return Found{candidates[fastest_of(ms)]};
 }
 
 }  // namespace
@@ -243,9 +253,10 @@ std::optional<Algorithm> choose_algorithm(CudaLibraries& libraries, const Case& 
   const std::string key = product.key();
   const std::optional<Algorithm> known = from_text(libraries.tuning.find(key));
   if (known && runs(libraries.cublas_lt(), product, *known)) return known;
-  const std::optional<Algorithm> found = fastest(libraries, product);
-  if (found) libraries.tuning.set(key, to_text(*found));
-  return found;
+  const std::optional<Found> found = fastest(libraries, product);
+  if (!found) return std::nullopt;
+  if (found->to_keep) libraries.tuning.set(key, to_text(found->algorithm));
+  return found->algorithm;
 }
 
 }  // namespace centavo

@@ -24,7 +24,8 @@ cublasStatus_t enqueue(cublasLtContext* cublas, const CudaProduct::Case& product
                        const CudaProduct::Algorithm& algorithm, const CudaProductOperands& operands, void* workspace,
                        CUstream_st* stream);
 
-// From the tuning table, or by asking and timing; nothing when cuBLASLt has none.
+// From the tuning table, or by asking and timing; nothing when cuBLASLt has none. Where memory to time in is not left
+// (a program that is made beside a large one, as validation's), cuBLASLt's first proposal, which is not kept.
 std::optional<CudaProduct::Algorithm> choose_algorithm(CudaLibraries& libraries, const CudaProduct::Case& product);
 
 }  // namespace centavo

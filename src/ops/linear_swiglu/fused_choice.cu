@@ -25,7 +25,7 @@ std::string key_of(const OpView& v, const std::string& key) {
 // Sets of the op's operands, one behind the other, and the workspace.
 class Operands {
  public:
-  Operands(const OpView& v, CudaLibraries& libraries, int64_t workspace_bytes) : inputs_(v.op().inputs.size()) {
+  Operands(const OpView& v, int64_t workspace_bytes) : inputs_(v.op().inputs.size()) {
     int64_t bytes = 0;
     for (const BufferId id : operands_of(v.op())) {
       begins_.push_back(id == kNone ? kAbsent : bytes);
@@ -33,8 +33,11 @@ class Operands {
     }
     set_bytes_ = bytes;
     sets_ = std::clamp<int64_t>(kRotatedBytes / bytes, 1, kMostSets);
-    memory_ = static_cast<char*>(libraries.scratch(sets_ * bytes + workspace_bytes));
+    bytes_ = sets_ * bytes + workspace_bytes;
   }
+
+  int64_t bytes() const { return bytes_; }
+  void lie_in(void* memory) { memory_ = static_cast<char*>(memory); }
 
   void run(const CudaKernel& kernel, int64_t i, CUstream_st* stream) const {
     char* const set = memory_ + i % sets_ * set_bytes_;
@@ -50,6 +53,7 @@ class Operands {
   std::vector<int64_t> begins_;
   int64_t set_bytes_ = 0;
   int64_t sets_ = 1;
+  int64_t bytes_ = 0;
   char* memory_ = nullptr;
 };
 
@@ -65,8 +69,7 @@ float ms_of(const CudaKernel& kernel, const Operands& operands, CUstream_st* str
   return time_alone(stream, end.ms_since(start), [&](int64_t launch) { operands.run(kernel, launch, stream); });
 }
 
-size_t fastest(const OpView& v, CudaLibraries& libraries, const std::vector<CudaWay>& ways, int64_t workspace_bytes) {
-  const Operands operands(v, libraries, workspace_bytes);
+size_t fastest(CudaLibraries& libraries, const std::vector<CudaWay>& ways, const Operands& operands) {
   size_t best = 0;
   float best_ms = ms_of(ways[0].kernel, operands, libraries.stream());
   for (size_t i = 1; i < ways.size(); ++i) {
@@ -86,7 +89,10 @@ size_t fastest_way(const OpView& v, const CudaTraits& traits, const std::vector<
   const std::string full_key = key_of(v, key);
   const auto kept = std::ranges::find(ways, traits.libraries->tuning.find(full_key), &CudaWay::name);
   if (kept != ways.end()) return static_cast<size_t>(kept - ways.begin());
-  const size_t best = fastest(v, *traits.libraries, ways, workspace_bytes);
+  Operands operands(v, workspace_bytes);
+  if (!traits.libraries->has_room_for_scratch(operands.bytes())) return 0;
+  operands.lie_in(traits.libraries->scratch(operands.bytes()));
+  const size_t best = fastest(*traits.libraries, ways, operands);
   traits.libraries->tuning.set(full_key, ways[best].name);
   return best;
 }

@@ -11,7 +11,8 @@
 // the bits are those of the two ops. On CUDA the two run one after the other, or in one kernel in which ds never goes
 // to memory, where that takes the case and is faster; ds is then summed in another order (along C, 16 terms at a time),
 // within the bound of linear.h, and rounded as before. What runs is chosen once for each shape and kept in the tuning
-// table. The kernel takes bf16 on compute capability 9.0 with C and F multiples of 8.
+// table. The kernel takes bf16 on compute capability 9.0 with C and F multiples of 8. The cost is that of the one
+// kernel; the two apart also write and read ds.
 //
 // Workspace: the two apart hold ds in the place of s, else in the workspace; the product's own scratch lies in the
 // place of dgate_up, which is written behind it, where that is large enough.

@@ -45,7 +45,7 @@ CudaKernel linear_dx_swiglu_grad_cuda(const OpView& v, const CudaTraits& traits)
   const std::string key = fmt::format("linear_dx_swiglu_grad m{} n{} k{}", v.in(0)[0], v.in(1)[1], v.in(0)[1]);
   const double flops = linear_dx_swiglu_grad_def().cost(timed).flops;
   const int64_t workspace_bytes = linear_dx_swiglu_grad_cuda_workspace(timed, traits);
-  return ways_of(v, traits)[fastest_way(timed, traits, ways_of(timed, traits), key, flops, workspace_bytes)].kernel;
+  return ways_of(v, traits).at(fastest_way(timed, traits, ways_of(timed, traits), key, flops, workspace_bytes)).kernel;
 }
 
 }  // namespace centavo
