@@ -19,6 +19,7 @@
 #include "tests/support/models.h"
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
+#include "tests/support/sanitized.h"
 #include "train/rank_status.h"
 
 namespace centavo::testing {
@@ -144,6 +145,7 @@ TEST_F(Launched, ADeathIsNamedWithinFiveSeconds) {
 
 // With the default limit of ten seconds.
 TEST_F(Launched, AStoppedRankIsAHangWithinThirtySeconds) {
+  if (kSanitized) GTEST_SKIP() << "times under sanitizers mean nothing";
   Process parent(words({}, {"stop"}), {.program = launched_ranks_path()});
   await_step(parent, 5);
   const auto start = Clock::now();

@@ -7,6 +7,7 @@
 #include "tests/support/cuda_check.h"
 #include "tests/support/loss_band.h"
 #include "tests/support/models.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/training_steps.h"
 #include "train/trainer.h"
 
@@ -54,6 +55,7 @@ void expect_learning(const std::vector<double>& losses) {
 }
 
 TEST(LossBand, HoldsAnotherOrderOfSumsAndNotAnotherLearningRate) {
+  if (kSanitized) GTEST_SKIP() << "numbers are those of the other build; 600 steps";
   for (const Case& c : kCases) {
     const Expected expected(c);
     expect_learning(expected.losses);
