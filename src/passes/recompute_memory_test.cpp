@@ -11,6 +11,7 @@
 #include "program/lifetime.h"
 #include "program/verify.h"
 #include "tests/support/recompute_setting.h"
+#include "tests/support/sanitized.h"
 
 namespace centavo::testing {
 namespace {
@@ -72,6 +73,7 @@ TEST(RecomputeMemory, WithoutSharingNothingIsSaved) {
 // needs again at the peak. And once only inputs of layers live across the border, the peak is the working set of one
 // layer, and the order in which `place` sees sizes decides over single tensors: at most one percent.
 TEST(RecomputeMemory, TheLadderMeetsEveryBudget) {
+  if (kSanitized) GTEST_SKIP() << "every step of a ladder is placed: that is hundreds of programs";
   const Program plain = before_recompute(llama(12));
   const auto ladder = recompute_ladder(plain, test_ops());
   std::vector<int64_t> bytes;
@@ -174,6 +176,7 @@ TEST(RecomputeMemory, TheReportCountsWhatTheLadderSaves) {
 }
 
 TEST(RecomputeMemory, DeepModelsArePlannedQuickly) {
+  if (kSanitized) GTEST_SKIP() << "times under sanitizers mean nothing";
   for (const int64_t layers : {32, 48}) {
     const Program plain = before_recompute(llama(layers, 256, 256));
     const auto seconds = [&](const char* what, auto&& run) {
