@@ -228,7 +228,7 @@ Registered register_bench(CLI::App& app) {
   command
       ->add_option(
           "--run", arguments->run,
-          "Time the ops of this run alone, in some 15 seconds, and put them into the profile, so that its plan "
+          "Time the ops of this run alone, in 10 to 50 seconds, and put them into the profile, so that its plan "
           "rests on them")
       ->type_name("RUN.toml")
       ->excludes("--device");

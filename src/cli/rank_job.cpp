@@ -84,6 +84,9 @@ RankJob::RankJob(const LaunchOptions& options, const std::vector<std::string>& c
 }
 
 void RankJob::start(std::vector<std::string> words) {
+  // mpirun's libevent warns through epoll of a descriptor that mpirun has closed already when ranks end while they
+  // start.
+  ::setenv("EVENT_NOEPOLL", "1", 1);
   if (::geteuid() == 0) {  // mpirun refuses root without these; a container has no other user
     ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);

@@ -7,15 +7,10 @@
 #include "base/errors.h"
 #include "ops/by_products.h"
 #include "program/access.h"
+#include "program/references.h"
 
 namespace centavo {
 namespace {
-
-bool reads(const Op& op, BufferId id) { return std::ranges::find(op.inputs, id) != op.inputs.end(); }
-
-bool uses(const Op& op, BufferId id) {
-  return reads(op, id) || std::ranges::find(op.outputs, id, &Output::buffer) != op.outputs.end();
-}
 
 // May it move, if only its operands allow it?
 bool movable(const Op& reader, const Op& replay) {

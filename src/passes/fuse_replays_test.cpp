@@ -223,16 +223,6 @@ TEST(FuseReplays, SameBitsOfANorm) {
 
 // ---- models ---------------------------------------------------------------------------------------------------------
 
-Setting four_layers() {
-  Setting s{.name = "llama",
-            .model = golden_model(true),
-            .batch = {.sequences = 2, .seq_len = 32, .slots = 4},
-            .precision = "bf16"};
-  s.model.num_hidden_layers = 4;
-  s.model.intermediate_size = 96;
-  return s;
-}
-
 int64_t replays_of(const Program& p, std::string_view kind) {
   return std::ranges::count_if(p.find_section("micro")->ops,
                                [&](const Op& op) { return op.id != op.logical && op.kind == kind; });

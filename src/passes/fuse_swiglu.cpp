@@ -15,11 +15,6 @@ namespace {
 
 using Ops = std::vector<Op>;
 
-bool uses(const Op& op, BufferId id) {
-  return std::ranges::find(op.inputs, id) != op.inputs.end() ||
-         std::ranges::find(op.outputs, id, &Output::buffer) != op.outputs.end();
-}
-
 // Is this activation in the hands of two ops alone, and none looks at its memory through a view? It may be a view
 // itself: of s, which the second op writes in its place.
 bool passed_on(const Program& program, BufferId ds, const Op& second) {

@@ -57,16 +57,6 @@ TEST(FuseSwiGlu, NotWhereSomethingComesBetweenOrIsAdded) {
 
 // ---- models ---------------------------------------------------------------------------------------------------------
 
-Setting four_layers() {
-  Setting s{.name = "llama",
-            .model = golden_model(true),
-            .batch = {.sequences = 2, .seq_len = 32, .slots = 4},
-            .precision = "bf16"};
-  s.model.num_hidden_layers = 4;
-  s.model.intermediate_size = 96;
-  return s;
-}
-
 // How many ops of `micro` are of this kind, and replays or not.
 int64_t count(const Program& p, std::string_view kind, bool replays) {
   return std::ranges::count_if(p.find_section("micro")->ops,

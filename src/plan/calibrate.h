@@ -31,8 +31,8 @@ Profile measure_ceilings(const OpTable& ops, const Calibration& calibration);
 // The same with the samples of the ladder.
 Profile calibrate(const OpTable& ops, const Calibration& calibration);
 
-// Times the ops of a run's step (plan/run_probe.h) for some ten seconds, or two when the ladder is the quick one, and
-// puts them into the profile, which must be of the worker's device. Errors are those of probe_of_run.
+// Times the ops of a run's step (plan/run_probe.h) for ten seconds and more on a GPU, or two when the ladder is the
+// quick one, and puts them into the profile, which must be of the worker's device. Errors are those of probe_of_run.
 void calibrate_run(const OpTable& ops, const RunConfig& config, const Calibration& calibration, Profile& profile);
 
 }  // namespace centavo

@@ -5,6 +5,10 @@
 
 namespace centavo {
 
+// Is it among the op's operands?
+bool reads(const Op& op, BufferId id);
+bool uses(const Op& op, BufferId id);  // or its results
+
 // Calls `visit` with every reference to a buffer that the program holds; it may change them. Some are kNone.
 template <class Visit>
 void each_reference(Program& program, const Visit& visit) {

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
+#include "base/files.h"
 #include "ops/all.h"
 #include "passes/differentiate.h"
 #include "passes/place.h"
@@ -60,6 +63,19 @@ Tensors rounded_to(const Program& program, Tensors inputs) {
 }
 
 }  // namespace
+
+std::string new_tuning_directory() {
+  std::string directory = ::testing::TempDir() + "centavo tuning XXXXXX";
+  CHECK(::mkdtemp(directory.data()) != nullptr, "{} could not be made", directory);
+  return directory;
+}
+
+std::string tables_in(const std::string& tuning_directory) {
+  std::string text;
+  for (const auto& file : std::filesystem::directory_iterator(tuning_directory))
+    text += read_file(file.path().string());
+  return text;
+}
 
 #ifdef CENTAVO_CUDA
 

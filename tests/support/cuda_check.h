@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "machine/make_machine.h"
 #include "tests/support/op_check.h"
 
 namespace centavo::testing {
@@ -12,6 +13,11 @@ namespace centavo::testing {
 // First line of a test that needs a GPU.
 #define NEEDS_GPU() \
   if (!::centavo::testing::gpu_present()) GTEST_SKIP() << "needs a GPU"
+
+// Of one that needs the kernels for compute capability 9.0.
+#define NEEDS_HOPPER() \
+  NEEDS_GPU();         \
+  if (::centavo::planned_gpu().architecture != 90) GTEST_SKIP() << "needs a GPU of compute capability 9.0"
 
 // A program built with CUDA on a computer with a driver and a GPU.
 bool gpu_present();
@@ -24,6 +30,10 @@ struct CudaRun {
   // Whose kernels run; null: the product's.
   const OpTable* ops = nullptr;
 };
+
+// An empty directory of its own for CudaRun::tuning_directory, and what the tables in it say.
+std::string new_tuning_directory();
+std::string tables_in(const std::string& tuning_directory);
 
 // As run_step of op_check.h, on the GPU.
 Tensors run_step_cuda(Program program, const Tensors& inputs, const CudaRun& how = {});

@@ -23,6 +23,16 @@ struct Setting {
   int64_t loss_chunk = 32;
 };
 
+inline Setting four_layers() {
+  Setting s{.name = "llama",
+            .model = golden_model(true),
+            .batch = {.sequences = 2, .seq_len = 32, .slots = 4},
+            .precision = "bf16"};
+  s.model.num_hidden_layers = 4;
+  s.model.intermediate_size = 96;
+  return s;
+}
+
 // The micro-batch and the update as recompute finds them.
 inline Program before_recompute(const Setting& s) {
   Program p = training_forward(test_ops(), s.model, s.batch, s.loss_chunk, {.caches = {}, .lora = s.lora});

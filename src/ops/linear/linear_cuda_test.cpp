@@ -272,21 +272,15 @@ TEST(LinearCuda, EightBitOperandsAreRefused) {
 // A table given beforehand fixes the algorithm, and with it every bit; what is damaged in it is chosen anew.
 TEST(LinearCuda, TheTableOfAlgorithmsIsKept) {
   NEEDS_GPU();
-  std::string directory = ::testing::TempDir() + "centavo tuning XXXXXX";
-  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
-  const auto table = [&] {
-    std::string text;
-    for (const auto& file : std::filesystem::directory_iterator(directory)) text += read_file(file.path().string());
-    return text;
-  };
+  const std::string directory = new_tuning_directory();
   const Program program = build(gradients({1024, 768, 1024}, DType::bf16), DType::bf16);
   const Tensors in = random_inputs(program);
   const CudaRun how = {.tuning_directory = directory};
   const Tensors first = run_step_cuda(program, in, how);
-  const std::string kept = table();
+  const std::string kept = tables_in(directory);
   EXPECT_THAT(kept, ::testing::HasSubstr("product tn m1024 n768 k1024"));
   EXPECT_EQ(run_step_cuda(program, in, how), first);
-  EXPECT_EQ(table(), kept);
+  EXPECT_EQ(tables_in(directory), kept);
 
   std::string damaged = kept;
   damaged[damaged.rfind('"') - 1] = 'x';  // the last digit of the last algorithm
@@ -294,7 +288,7 @@ TEST(LinearCuda, TheTableOfAlgorithmsIsKept) {
     write_file_atomic(file.path().string(), damaged);
   }
   run_step_cuda(program, in, how);
-  EXPECT_NE(table(), damaged);
+  EXPECT_NE(tables_in(directory), damaged);
   std::filesystem::remove_all(directory);
 }
 

@@ -2,10 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 
-#include "base/files.h"
 #include "machine/make_machine.h"
 #include "ops/all.h"
 #include "ops/linear_swiglu/linear_dx_swiglu_grad.h"
@@ -44,10 +42,6 @@ bool takes(const Size& size, DType dtype, const CudaTraits& traits) {
   return !linear_dx_swiglu_grad_fused_cuda(OpView(p, p.sections[0].ops[0]), traits).empty();
 }
 
-#define NEEDS_FUSED_KERNEL() \
-  NEEDS_GPU();               \
-  if (planned_gpu().architecture != 90) GTEST_SKIP() << "needs a GPU of compute capability 9.0"
-
 // Less than a tile, a tile and one more in every direction; several tiles to a block, an odd number of tile rows, and
 // bands that are not full.
 const std::vector<Size>& sizes() {
@@ -66,7 +60,7 @@ Tensors whole_inputs(const Size& s) {
 }
 
 TEST(LinearDxSwiGluGradCuda, TheFusedKernelsOfWholeNumbersGiveTheBitsOfTheTwoOps) {
-  NEEDS_FUSED_KERNEL();
+  NEEDS_HOPPER();
   for (const Size& size : sizes()) {
     SCOPED_TRACE(text_of(size));
     const Program p = build(linear_dx_swiglu_grad_ways(size), DType::bf16);
@@ -80,7 +74,7 @@ TEST(LinearDxSwiGluGradCuda, TheFusedKernelsOfWholeNumbersGiveTheBitsOfTheTwoOps
 
 // gate = 0 makes dgate half of ds up: with up = 2, dgate is ds, in linear.h's bound over sums of C products.
 TEST(LinearDxSwiGluGradCuda, TheFusedKernelsProductIsWithinTheBoundOfLinear) {
-  NEEDS_FUSED_KERNEL();
+  NEEDS_HOPPER();
   for (const Size& size : {Size{257, 136, 200}, Size{33, 4096, 72}, Size{300, 1032, 264}}) {
     SCOPED_TRACE(text_of(size));
     Tensors in = random_inputs(build(linear_dx_swiglu_grad_ways(size)));
@@ -98,7 +92,7 @@ TEST(LinearDxSwiGluGradCuda, TheFusedKernelsProductIsWithinTheBoundOfLinear) {
 }
 
 TEST(LinearDxSwiGluGradCuda, TheFusedKernelsAreRepeatableAndTheSameWithS) {
-  NEEDS_FUSED_KERNEL();
+  NEEDS_HOPPER();
   const Forward forward = linear_dx_swiglu_grad_ways({2000, 264, 1000});
   const Tensors in = random_inputs(build(forward));
   std::vector<double> small_crew;
@@ -113,7 +107,7 @@ TEST(LinearDxSwiGluGradCuda, TheFusedKernelsAreRepeatableAndTheSameWithS) {
 }
 
 TEST(LinearDxSwiGluGradCuda, TheFusedKernelsKeepNanInItsRow) {
-  NEEDS_FUSED_KERNEL();
+  NEEDS_HOPPER();
   Tensors in = whole_inputs({3, 8, 8});
   in.at("dy")[8] = std::nan("");
   const Program p = build(linear_dx_swiglu_grad_ways({3, 8, 8}), DType::bf16);
@@ -136,24 +130,18 @@ TEST(LinearDxSwiGluGradCuda, EveryDtypeAndSizeGivesTheBitsOfTheTwoOps) {
 
 // Large enough to be timed; with s and without, one choice.
 TEST(LinearDxSwiGluGradCuda, TheChoiceIsKept) {
-  NEEDS_FUSED_KERNEL();
-  std::string directory = ::testing::TempDir() + "centavo tuning XXXXXX";
-  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
-  const auto table = [&] {
-    std::string text;
-    for (const auto& file : std::filesystem::directory_iterator(directory)) text += read_file(file.path().string());
-    return text;
-  };
+  NEEDS_HOPPER();
+  const std::string directory = new_tuning_directory();
   const Program program = build(linear_dx_swiglu_grad_ways({1024, 512, 1024}), DType::bf16);
   const Tensors in = random_inputs(program);
   const Tensors first = run_step_cuda(program, in, {.tuning_directory = directory});
   EXPECT_EQ(first.at("dgate_up"), first.at("dgate_up.with_s"));
-  const std::string kept = table();
+  const std::string kept = tables_in(directory);
   EXPECT_THAT(kept,
               ::testing::ContainsRegex(
                   "linear_dx_swiglu_grad m1024 n1024 k512[^\"]*\": \"(fused, small crew|fused, large crew|apart)\""));
   EXPECT_EQ(run_step_cuda(program, in, {.tuning_directory = directory}), first);
-  EXPECT_EQ(table(), kept);
+  EXPECT_EQ(tables_in(directory), kept);
   std::filesystem::remove_all(directory);
 }
 

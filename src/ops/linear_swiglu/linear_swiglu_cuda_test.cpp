@@ -2,10 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 
-#include "base/files.h"
 #include "machine/make_machine.h"
 #include "ops/all.h"
 #include "ops/linear/linear.h"
@@ -49,10 +47,6 @@ const OpTable& fused_kernel() {
   return table;
 }
 
-#define NEEDS_FUSED_KERNEL() \
-  NEEDS_GPU();               \
-  if (planned_gpu().architecture != 90) GTEST_SKIP() << "needs a GPU of compute capability 9.0"
-
 // Less than a tile, a tile and one more in every direction; several tiles to a block, an odd number of tile rows, and
 // bands that are not full.
 const std::vector<Size>& sizes() {
@@ -71,7 +65,7 @@ Tensors whole_inputs(const Size& s) {
 }
 
 TEST(LinearSwiGluCuda, TheFusedKernelOfWholeNumbersIsExact) {
-  NEEDS_FUSED_KERNEL();
+  NEEDS_HOPPER();
   for (const Size& size : sizes()) {
     for (const bool replayed : {false, true}) {
       SCOPED_TRACE(text_of(size));
@@ -100,7 +94,7 @@ double bound_of(const Size& s, Tensors inputs) {
 }
 
 TEST(LinearSwiGluCuda, TheFusedKernelIsWithinTheBoundOfLinearAndGivesSwiglusBits) {
-  NEEDS_FUSED_KERNEL();
+  NEEDS_HOPPER();
   for (const Size& size : {Size{257, 136, 200}, Size{33, 4096, 72}, Size{300, 1032, 264}}) {
     SCOPED_TRACE(text_of(size));
     const Tensors in = random_inputs(build(every_way(size)));
@@ -113,13 +107,13 @@ TEST(LinearSwiGluCuda, TheFusedKernelIsWithinTheBoundOfLinearAndGivesSwiglusBits
 }
 
 TEST(LinearSwiGluCuda, TheFusedKernelIsRepeatable) {
-  NEEDS_FUSED_KERNEL();
+  NEEDS_HOPPER();
   const Forward forward = every_way({2000, 264, 1000});
   expect_cuda_repeatable(forward, random_inputs(build(forward)), DType::bf16, {}, {.ops = &fused_kernel()});
 }
 
 TEST(LinearSwiGluCuda, TheFusedKernelKeepsNanInItsRow) {
-  NEEDS_FUSED_KERNEL();
+  NEEDS_HOPPER();
   const Size size{3, 8, 8};
   Tensors in = whole_inputs(size);
   in.at("h")[8] = std::nan("");
@@ -142,21 +136,15 @@ TEST(LinearSwiGluCuda, EveryDtypeAndSizeGivesTheBitsOfItsOwnGateUp) {
 
 // Large enough to be timed; the choice fixes every bit.
 TEST(LinearSwiGluCuda, TheChoiceIsKept) {
-  NEEDS_FUSED_KERNEL();
-  std::string directory = ::testing::TempDir() + "centavo tuning XXXXXX";
-  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
-  const auto table = [&] {
-    std::string text;
-    for (const auto& file : std::filesystem::directory_iterator(directory)) text += read_file(file.path().string());
-    return text;
-  };
+  NEEDS_HOPPER();
+  const std::string directory = new_tuning_directory();
   const Program program = build(every_way({1024, 512, 1024}), DType::bf16);
   const Tensors in = random_inputs(program);
   const Tensors first = run_step_cuda(program, in, {.tuning_directory = directory});
-  const std::string kept = table();
+  const std::string kept = tables_in(directory);
   EXPECT_THAT(kept, ::testing::ContainsRegex("linear_swiglu m1024 n2048 k512[^\"]*\": \"(fused|apart)\""));
   EXPECT_EQ(run_step_cuda(program, in, {.tuning_directory = directory}), first);
-  EXPECT_EQ(table(), kept);
+  EXPECT_EQ(tables_in(directory), kept);
   std::filesystem::remove_all(directory);
 }
 
