@@ -33,7 +33,7 @@
 namespace centavo {
 namespace {
 
-struct Arguments {
+struct BenchArguments {
   std::string out;
   std::string op;
   std::string run;
@@ -44,7 +44,7 @@ struct Arguments {
 };
 
 // The profile's file, its directory made.
-std::string profile_path(const Arguments& arguments, DeviceKind device) {
+std::string profile_path(const BenchArguments& arguments, DeviceKind device) {
   const std::string file = arguments.out.empty() ? profile_place(device) : arguments.out;
   if (file.empty()) user_error("neither XDG_CACHE_HOME nor HOME is set; name the file with --out FILE");
   make_directories(parent_directory(file));
@@ -78,7 +78,7 @@ int64_t memory_for_probes(DeviceKind device) {
   return std::min(memory.available_bytes, memory.limit_bytes.value_or(memory.available_bytes)) / 2;
 }
 
-Calibration calibration_on(const Worker& worker, const Arguments& arguments, const std::string& profile) {
+Calibration calibration_on(const Worker& worker, const BenchArguments& arguments, const std::string& profile) {
   Calibration calibration;
   calibration.ladder = arguments.quick ? Ladder::quick : Ladder::full;
   calibration.worker = worker;
@@ -98,7 +98,7 @@ void write_and_print(const Profile& profile, const std::string& file) {
   print_out(profile_table(profile) + fmt::format("\n{}\n", file));
 }
 
-void measure_machine(const Arguments& arguments) {
+void measure_machine(const BenchArguments& arguments) {
   const Worker worker = worker_on(arguments.on);
   const std::string file = profile_path(arguments, worker.device);
   Profile profile = calibrate(all_ops(), calibration_on(worker, arguments, file));
@@ -107,7 +107,7 @@ void measure_machine(const Arguments& arguments) {
 }
 
 // The keys of a run say what computes; --threads goes before its `threads`.
-Worker worker_of(const RunConfig& config, const Arguments& arguments) {
+Worker worker_of(const RunConfig& config, const BenchArguments& arguments) {
   DeviceArgument on;
   on.device = config.device;
   on.threads = arguments.on.threads > 0 ? arguments.on.threads : config.threads;
@@ -133,7 +133,7 @@ Profile profile_so_far(const Worker& worker, const std::string& file) {
 }
 
 // Into the profile that is there, or into a new one.
-void measure_run(const Arguments& arguments) {
+void measure_run(const BenchArguments& arguments) {
   const OpTable ops = all_ops();
   const RunConfig config = parse_run_config(arguments.run, arguments.overrides);
   const Worker worker = worker_of(config, arguments);
@@ -179,7 +179,7 @@ bool calls(const Program& program, const std::string& kind) {
   });
 }
 
-void measure_op(const Arguments& arguments) {
+void measure_op(const BenchArguments& arguments) {
   const OpTable ops = all_ops();
   if (ops.find(arguments.op) == nullptr) {
     user_error("there is no op '{}'{}; centavo bench --list names them all", arguments.op,
@@ -203,7 +203,7 @@ void list_ops() {
   for (const std::string& name : op_names(all_ops())) print_out(name + "\n");
 }
 
-void bench(const Arguments& arguments) {
+void bench(const BenchArguments& arguments) {
   if (arguments.op.empty() && arguments.run.empty() && !arguments.overrides.empty()) {
     user_error("'{}' says what an op is timed in; name the op with --op NAME or the run with --run RUN.toml",
                arguments.overrides[0]);
@@ -217,7 +217,7 @@ void bench(const Arguments& arguments) {
 }  // namespace
 
 Registered register_bench(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<BenchArguments>();
   CLI::App* command =
       app.add_subcommand("bench", "Measure what this machine or its GPU can do, and how near its ops come");
   add_device_options(*command, arguments->on);

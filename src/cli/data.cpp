@@ -3,7 +3,6 @@
 // centavo data verify DIR
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,8 +13,10 @@
 
 #include "base/errors.h"
 #include "cli/commands.h"
+#include "cli/standing_line.h"
 #include "data/corpus.h"
 #include "data/utf8.h"
+#include "train/units.h"
 
 namespace centavo {
 namespace {
@@ -45,28 +46,21 @@ class DeferredSignals {
   sigset_t before_ = {};
 };
 
-// One line that is written over and over, on a terminal only, and not for work that is soon done.
-class ProgressLine {
+// How far the corpus is; not for work that is soon done.
+class CorpusLine {
  public:
-  ~ProgressLine() { clear(); }
-
   void show(const CorpusProgress& progress) {
     const auto now = Clock::now();
     if (progress.phase != phase_) {
       phase_ = progress.phase;
       phase_began_ = now;
     }
-    if (!is_terminal_ || now - began_ < std::chrono::seconds(2)) return;
+    if (now - began_ < std::chrono::seconds(2)) return;
     const double share = static_cast<double>(progress.done) / static_cast<double>(std::max<int64_t>(progress.total, 1));
     const double elapsed = std::chrono::duration<double>(now - phase_began_).count();
-    fmt::print(stderr, "\r{}: {:.0f} %{}\x1b[K", phase_, 100 * share, left(share, elapsed));
-    std::fflush(stderr);
-    shown_ = true;
+    line_.show(fmt::format("{}: {:.0f} %{}", phase_, 100 * share, left(share, elapsed)));
   }
-  void clear() {
-    if (shown_) fmt::print(stderr, "\r\x1b[K");
-    shown_ = false;
-  }
+  void clear() { line_.clear(); }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -77,19 +71,11 @@ class ProgressLine {
     return fmt::format(", {}:{:02} left", seconds / 60, seconds % 60);
   }
 
-  bool is_terminal_ = ::isatty(STDERR_FILENO) != 0;
-  bool shown_ = false;
+  StandingLine line_;
   Clock::time_point began_ = Clock::now();
   Clock::time_point phase_began_ = began_;
   std::string phase_;
 };
-
-std::string grouped(int64_t number) {
-  std::string text = fmt::format("{}", number);
-  for (int64_t at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3)
-    text.insert(static_cast<size_t>(at), 1, ',');
-  return text;
-}
 
 void print_split(const char* name, const SplitRecord& split) {
   const double tokens = static_cast<double>(std::max<int64_t>(split.tokens, 1));
@@ -157,7 +143,7 @@ void print_samples(const Corpus& corpus, const char* name, const TokenStream& st
 
 void build(const CorpusOptions& options) {
   const DeferredSignals signals;
-  ProgressLine line;
+  CorpusLine line;
   const CorpusOutcome outcome = build_corpus(options, [&](const CorpusProgress& progress) {
     // Seldom seen: the signal ends the process as soon as it is no longer held back.
     if (signals.arrived()) user_error("{} was not made: interrupted; start again", options.directory);
@@ -179,7 +165,7 @@ void show(const std::string& directory) {
 
 void verify(const std::string& directory) {
   const Corpus corpus = open_corpus(directory);
-  ProgressLine line;
+  CorpusLine line;
   const int64_t total = corpus.train.size() + corpus.validation.size();
   int64_t done = 0;
   for (const TokenStream* stream : {&corpus.train, &corpus.validation}) {

@@ -1,7 +1,5 @@
 // centavo eval DIR --data PATH... [options]
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -16,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/device_argument.h"
 #include "cli/model_argument.h"
+#include "cli/standing_line.h"
 #include "data/corpus.h"
 #include "ops/all.h"
 #include "train/evaluate.h"
@@ -26,7 +25,7 @@
 namespace centavo {
 namespace {
 
-struct Arguments {
+struct EvalArguments {
   std::string directory;
   std::vector<std::string> data;
   int64_t batch = 0;
@@ -37,7 +36,7 @@ struct Arguments {
 
 constexpr int64_t kBatchTokens = 4096;
 
-int64_t resolved_seq_len(const Arguments& arguments, const ModelDirectory& model) {
+int64_t resolved_seq_len(const EvalArguments& arguments, const ModelDirectory& model) {
   const int64_t context = model.config.model.max_position_embeddings;
   if (arguments.seq_len > context) {
     user_error("--seq-len {} is longer than the model's context of {}; give a shorter one", arguments.seq_len, context);
@@ -45,25 +44,19 @@ int64_t resolved_seq_len(const Arguments& arguments, const ModelDirectory& model
   return arguments.seq_len > 0 ? arguments.seq_len : context;
 }
 
-// "eval  42 %  loss 3.1416  1.802 bits/byte  12,345 tokens/s", written over and over on a terminal.
-class ProgressLine {
+// "42 %  loss 3.1416  1.802 bits/byte  12,345 tokens/s".
+class ScoreLine {
  public:
   void show(double share, const Score& score) {
-    if (!is_terminal_) return;
     const double seconds = std::chrono::duration<double>(Clock::now() - began_).count();
-    fmt::print(stderr, "\r{:3.0f} %  loss {:.4f}  {:.3f} bits/byte  {} tokens/s\x1b[K", 100 * share, score.loss(),
-               score.bits_per_byte(), grouped(static_cast<int64_t>(static_cast<double>(score.tokens) / seconds)));
-    std::fflush(stderr);
-    shown_ = true;
-  }
-  ~ProgressLine() {
-    if (shown_) fmt::print(stderr, "\r\x1b[K");
+    line_.show(fmt::format("{:3.0f} %  loss {:.4f}  {:.3f} bits/byte  {} tokens/s", 100 * share, score.loss(),
+                           score.bits_per_byte(),
+                           grouped(static_cast<int64_t>(static_cast<double>(score.tokens) / seconds))));
   }
 
  private:
   using Clock = std::chrono::steady_clock;
-  bool is_terminal_ = isatty(STDERR_FILENO) != 0;
-  bool shown_ = false;
+  StandingLine line_;
   Clock::time_point began_ = Clock::now();
 };
 
@@ -77,7 +70,7 @@ Score evaluate_corpus(const std::string& directory, Evaluator& evaluator, const 
     user_error("{} was made with another tokenizer than the model's; give --data the text it was made from", directory);
   }
   const ValidationWindows windows(corpus.validation, seq_len);
-  ProgressLine line;
+  ScoreLine line;
   int64_t index = 0;
   const auto next = [&](Window& window) {
     if (index == windows.windows()) return false;
@@ -92,7 +85,7 @@ Score evaluate_corpus(const std::string& directory, Evaluator& evaluator, const 
 Score evaluate_text(const std::vector<std::string>& paths, Evaluator& evaluator, const Tokenizer& tokenizer,
                     int64_t seq_len) {
   TextWindows text(find_sources(paths), tokenizer, seq_len);
-  ProgressLine line;
+  ScoreLine line;
   const auto total = static_cast<double>(std::max<int64_t>(text.bytes_total(), 1));
   return evaluator.evaluate(
       [&](Window& window) { return text.next(window); }, tokenizer,
@@ -112,7 +105,7 @@ std::string in_words(const Score& score) {
                      score.bits_per_byte(), grouped(score.tokens), grouped(score.bytes));
 }
 
-void eval(const Arguments& arguments) {
+void eval(const EvalArguments& arguments) {
   const ModelDirectory model = open_model(model_path(arguments.directory));
   const Tokenizer tokenizer = open_tokenizer(model);
   const int64_t seq_len = resolved_seq_len(arguments, model);
@@ -128,7 +121,7 @@ void eval(const Arguments& arguments) {
 }  // namespace
 
 Registered register_eval(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<EvalArguments>();
   CLI::App* command = app.add_subcommand("eval", "Measure how well a model predicts a text");
   command->add_option("DIR", arguments->directory, kModelArgumentHelp)->required();
   command

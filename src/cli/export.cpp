@@ -11,13 +11,13 @@
 namespace centavo {
 namespace {
 
-struct Arguments {
+struct ExportArguments {
   std::string from;
   std::string directory;
   std::string tokenizer;
 };
 
-void export_run(const Arguments& arguments) {
+void export_run(const ExportArguments& arguments) {
   const ExportedCheckpoint done = export_checkpoint(arguments.from, arguments.tokenizer, arguments.directory);
   const std::string line = fmt::format("{}: step {} of {}\n", arguments.directory, done.step, done.checkpoint);
   if (std::fputs(line.c_str(), stdout) < 0 || std::fflush(stdout) != 0) io_error("write", "the standard output");
@@ -26,7 +26,7 @@ void export_run(const Arguments& arguments) {
 }  // namespace
 
 Registered register_export(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ExportArguments>();
   CLI::App* command = app.add_subcommand("export", "Write a checkpoint's model as a Hugging Face directory");
   command->add_option("RUN", arguments->from, "A run's directory (its newest checkpoint), or a checkpoint's")
       ->required();

@@ -19,7 +19,7 @@
 namespace centavo {
 namespace {
 
-struct Arguments {
+struct GenerateArguments {
   std::string directory;
   std::string prompt;
   GenerationSettings settings;
@@ -41,7 +41,7 @@ const char* in_words(Stop stop) {
   return "";
 }
 
-void generate(const Arguments& arguments) {
+void generate(const GenerateArguments& arguments) {
   const GenerationSettings& settings = arguments.settings;
   require_valid(settings.draw);
   const ModelDirectory model = open_model(model_path(arguments.directory));
@@ -68,7 +68,7 @@ void generate(const Arguments& arguments) {
 }  // namespace
 
 Registered register_generate(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<GenerateArguments>();
   GenerationSettings& settings = arguments->settings;
   CLI::App* command = app.add_subcommand("generate", "Continue a text with a trained model");
   command->add_option("DIR", arguments->directory, kModelArgumentHelp)->required();

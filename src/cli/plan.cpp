@@ -21,7 +21,7 @@
 namespace centavo {
 namespace {
 
-struct Arguments {
+struct PlanArguments {
   std::string path;
   std::vector<std::string> overrides;
   std::string profile;
@@ -31,7 +31,7 @@ struct Arguments {
 };
 
 // The profile that was named; else that of this machine where there is one.
-MachineCosts costs_for(const OpTable& ops, const Arguments& arguments, const Worker& worker) {
+MachineCosts costs_for(const OpTable& ops, const PlanArguments& arguments, const Worker& worker) {
   if (!arguments.profile.empty()) return measured_costs(ops, arguments.profile, worker.device);
   const std::string file = profile_place(worker.device);
   if (!file.empty() && std::filesystem::exists(file)) return costs_on_record(ops, file, worker.device);
@@ -60,7 +60,7 @@ void print_plan(const OpTable& ops, const RunConfig& config, const Worker& worke
 }
 
 // Data is not looked at: the run file says all that the step depends on.
-void plan(const Arguments& arguments) {
+void plan(const PlanArguments& arguments) {
   const OpTable ops = all_ops();
   const RunConfig config = parse_run_config(arguments.path, arguments.overrides);
   require_work_for(config, arguments.ranks);
@@ -85,7 +85,7 @@ void plan(const Arguments& arguments) {
 }  // namespace
 
 Registered register_plan(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<PlanArguments>();
   CLI::App* command = app.add_subcommand("plan", "Say what a run will need and take, without running it");
   command->add_option("RUN.toml", arguments->path, "The run file; its data need not be there")->required();
   command->add_option("key=value", arguments->overrides, "Keys that override the run file's, such as micro_batch=4");

@@ -17,7 +17,7 @@
 namespace centavo {
 namespace {
 
-struct Arguments {
+struct ProgramArguments {
   std::string file;
   std::vector<std::string> overrides;
   std::string after = "place";
@@ -36,7 +36,7 @@ Program read_program(const std::string& path, const OpTable& ops) {
   }
 }
 
-Program build_program(const Arguments& arguments, const OpTable& ops) {
+Program build_program(const ProgramArguments& arguments, const OpTable& ops) {
   if (arguments.ranks < 1 || arguments.rank < 0 || arguments.rank >= arguments.ranks) {
     user_error("rank {} of {} ranks is none; ranks are numbered from 0", arguments.rank, arguments.ranks);
   }
@@ -48,7 +48,7 @@ Program build_program(const Arguments& arguments, const OpTable& ops) {
   return program;
 }
 
-void program(const Arguments& arguments, bool gave_after) {
+void program(const ProgramArguments& arguments, bool gave_after) {
   const OpTable ops = all_ops();
   const bool is_text = arguments.file.ends_with(".program");
   if (is_text && (gave_after || !arguments.overrides.empty())) {
@@ -64,7 +64,7 @@ void program(const Arguments& arguments, bool gave_after) {
 }  // namespace
 
 Registered register_program(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ProgramArguments>();
   CLI::App* command = app.add_subcommand("program", "Print the program of a training step");
   command->add_option("FILE", arguments->file, "A run file, or a program text (FILE.program) to check and print")
       ->required();

@@ -31,7 +31,7 @@ namespace {
 
 using Start = TrainOptions::Start;
 
-struct Arguments {
+struct TrainArguments {
   std::string path;  // the run file, or the directory to resume
   std::vector<std::string> overrides;
   bool resume = false;
@@ -44,12 +44,12 @@ struct Arguments {
 };
 
 // mpirun gives its ranks pseudo-terminals or pipes, whatever it writes to itself.
-ProgressLog::Kind progress_kind(const Arguments& arguments, const Communicator& communicator) {
+ProgressLog::Kind progress_kind(const TrainArguments& arguments, const Communicator& communicator) {
   const bool terminal = communicator.ranks() == 1 && arguments.local.launch.empty() && ::isatty(STDOUT_FILENO) != 0;
   return terminal || arguments.local.live_progress ? ProgressLog::Kind::live : ProgressLog::Kind::lines;
 }
 
-TrainOptions options_of(const Arguments& arguments, Start start, const Communicator& communicator) {
+TrainOptions options_of(const TrainArguments& arguments, Start start, const Communicator& communicator) {
   TrainOptions options;
   options.start = start;
   options.log = arguments.quiet || communicator.rank() > 0 ? nullptr : stdout;
@@ -63,7 +63,7 @@ TrainOptions options_of(const Arguments& arguments, Start start, const Communica
 }
 
 // The words that say how steps are looked at, as they were given.
-std::vector<std::string> step_words(const Arguments& arguments) {
+std::vector<std::string> step_words(const TrainArguments& arguments) {
   std::vector<std::string> words;
   if (arguments.debug) words.emplace_back("--debug");
   if (arguments.trace.empty()) return words;
@@ -71,7 +71,7 @@ std::vector<std::string> step_words(const Arguments& arguments) {
   return words;
 }
 
-void require_traceable(const Arguments& arguments) {
+void require_traceable(const TrainArguments& arguments) {
   if (arguments.trace.empty()) return;
   if (arguments.debug) {
     user_error("--trace shows a step as it runs and --debug runs it op by op; leave one of them out");
@@ -98,7 +98,7 @@ void predict(const OpTable& ops, DeviceKind device, std::optional<MachineCosts>&
 }
 
 // The words of a command without those of the ranks: the record of a run, and what each rank is started with.
-std::vector<std::string> words_of(const std::string& command, const Arguments& arguments) {
+std::vector<std::string> words_of(const std::string& command, const TrainArguments& arguments) {
   std::vector<std::string> words = {command, arguments.path};
   words.insert(words.end(), arguments.overrides.begin(), arguments.overrides.end());
   if (arguments.resume) words.emplace_back("--resume");
@@ -107,7 +107,7 @@ std::vector<std::string> words_of(const std::string& command, const Arguments& a
   return words;
 }
 
-std::string typed(const std::string& command, const Arguments& arguments, int64_t ranks) {
+std::string typed(const std::string& command, const TrainArguments& arguments, int64_t ranks) {
   std::vector<std::string> words = words_of(command, arguments);
   words.insert(words.begin(), "centavo");
   if (ranks > 1) words.insert(words.end(), {"--ranks", std::to_string(ranks)});
@@ -115,7 +115,7 @@ std::string typed(const std::string& command, const Arguments& arguments, int64_
 }
 
 // As the parent of local ranks, or as one rank.
-void run(const std::string& command, const Arguments& arguments, const RunConfig& config, Start start) {
+void run(const std::string& command, const TrainArguments& arguments, const RunConfig& config, Start start) {
   require_traceable(arguments);
   if (starts_ranks(arguments.local)) {
     choose_device(config.device, arguments.local.ranks);  // what each rank would refuse
@@ -145,7 +145,7 @@ void run(const std::string& command, const Arguments& arguments, const RunConfig
   });
 }
 
-void train(const Arguments& arguments) {
+void train(const TrainArguments& arguments) {
   ignore_write_signals();
   const RunConfig config = parse_run_config(arguments.path, arguments.overrides);
   if (config.text.empty() && config.data.empty()) user_error("no text to train on; add text=PATH or data=DIR");
@@ -159,7 +159,7 @@ void train(const Arguments& arguments) {
 }
 
 // The run's own configuration; what is learnt stands.
-void resume(const Arguments& arguments) {
+void resume(const TrainArguments& arguments) {
   ignore_write_signals();
   const std::string path = arguments.path + "/config.toml";
   std::error_code unreadable;
@@ -178,7 +178,7 @@ void resume(const Arguments& arguments) {
   run("resume", arguments, parse_run_config(path, overrides), Start::resume_or_fresh);
 }
 
-void add_step_options(CLI::App& command, Arguments& arguments) {
+void add_step_options(CLI::App& command, TrainArguments& arguments) {
   command.add_flag("--debug", arguments.debug,
                    "Run op by op, check the memory each op touches and that its values are finite; slow");
   command
@@ -194,7 +194,7 @@ void add_step_options(CLI::App& command, Arguments& arguments) {
 }  // namespace
 
 Registered register_train(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<TrainArguments>();
   CLI::App* command = app.add_subcommand("train", "Train a model as a run file says");
   command->add_option("RUN.toml", arguments->path, "The run file")->required();
   command->add_option("key=value", arguments->overrides, "Keys that override the run file's, such as max_steps=100");
@@ -211,7 +211,7 @@ Registered register_train(CLI::App& app) {
 }
 
 Registered register_resume(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<TrainArguments>();
   CLI::App* command = app.add_subcommand("resume", "Continue a run from its newest whole checkpoint");
   command->add_option("DIR", arguments->path, "The run's directory")->required();
   command->add_option("key=value", arguments->overrides,
