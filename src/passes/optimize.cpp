@@ -22,12 +22,6 @@ std::vector<BufferId> trainable_parameters(const Program& program) {
   return result;
 }
 
-// Matrices decay, tensors of one dimension do not; a unit holds one or the other.
-bool decays(const Program& program, BufferId w) {
-  const std::vector<BufferId> tensors = tensors_of(program, w);
-  return program.buffer(tensors.empty() ? w : tensors.front()).shape.size() > 1;
-}
-
 BufferId gradient_of(const Program& program, BufferId parameter) {
   const std::string name = program.buffer(parameter).name + ".grad";
   const BufferId gradient = program.find(name);
@@ -54,7 +48,7 @@ BufferId append_norms(Builder& b, const std::vector<BufferId>& parameters) {
   int64_t blocks = 0;
   for (const BufferId w : parameters) blocks += blocks_of(w);
   const BufferId partials = b.program.add({.name = "partials", .shape = {blocks}});
-  const BufferId norms = b.program.add({.name = "norms", .shape = {static_cast<int64_t>(parameters.size())}});
+  const BufferId norms = b.program.add({.name = "grad_norms", .shape = {static_cast<int64_t>(parameters.size())}});
   const auto window = [&](BufferId parent, BufferId w, int64_t offset, int64_t count) {
     const std::string name = fmt::format("{}.{}", b.program.buffer(parent).name, b.program.buffer(w).name);
     return b.program.add({.name = name, .shape = {count}, .view = View{parent, offset}});
@@ -100,7 +94,8 @@ Program optimize(Program program, const OpTable& ops, const OptimizerSettings& s
           {.beta1 = settings.beta1,
            .beta2 = settings.beta2,
            .eps = settings.eps,
-           .weight_decay = decays(b.program, w) ? settings.weight_decay : 0.0});
+           // Matrices decay, vectors do not.
+           .weight_decay = holds_vectors(b.program, w) ? 0.0 : settings.weight_decay});
   }
   advance(b, step);
   return std::move(b.program);

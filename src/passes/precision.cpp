@@ -41,12 +41,13 @@ void set_dtypes(Program& program, const OpTable& ops, const PrecisionPolicy& pol
 }
 
 // adamw(w, g, m, v, master?, …) -> w, m, v, master?
+constexpr size_t kW = 0;
 constexpr size_t kM = 2;
 constexpr size_t kMasterInput = 4;
 constexpr size_t kMasterOutput = 3;
 
 void add_master(Program& program, Op& op) {
-  const Buffer& weight = program.buffer(op.inputs.at(0));
+  const Buffer& weight = program.buffer(op.inputs.at(kW));
   const BufferId master = program.add({.name = weight.name + ".master",
                                        .dtype = DType::f32,
                                        .shape = weight.shape,
@@ -88,7 +89,8 @@ Program precision(Program program, const OpTable& ops, const PrecisionPolicy& po
   for (Section& section : program.sections) {
     for (Op& op : section.ops) {
       if (op.kind != "adamw") continue;
-      if (policy.master) add_master(program, op);
+      const bool has_accumulator = program.buffer(op.inputs.at(kW)).dtype == accumulator_of(policy.compute);
+      if (policy.master && !has_accumulator) add_master(program, op);
       if (policy.stochastic_rounding) round_stochastically(program, op);
     }
   }

@@ -70,10 +70,8 @@ class Sharder {
     parts_.push_back({name, gradient, elements / m_.parts(rule_.states) / block});
   }
 
-  // Those of vectors are small, and needed everywhere.
-  Cut weights_of(BufferId unit) const {
-    return p_.buffer(unit).name.starts_with("vectors") ? Cut::whole : rule_.weights;
-  }
+  // Vectors are small, and needed everywhere.
+  Cut weights_of(BufferId unit) const { return holds_vectors(p_, unit) ? Cut::whole : rule_.weights; }
 
   // The buffer that keeps the weights.
   BufferId cut_weights(BufferId unit) {
@@ -212,7 +210,7 @@ class Sharder {
     const int64_t stride = rule_.states == Cut::whole ? 0 : p_.ranks / parts * blocks;
     int64_t begin = 0;
     for (const Part& part : parts_) {
-      Op& sum = op_of_update(p_.find("norms." + part.name));
+      Op& sum = op_of_update(p_.find("grad_norms." + part.name));
       sum.inputs[0] = all;
       sum.attributes = tree_sum_attributes({.parts = parts, .stride = stride, .begin = begin, .count = part.blocks});
       begin += part.blocks;

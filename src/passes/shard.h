@@ -21,7 +21,7 @@
 //
 // Ranks form a mesh; `local` cuts over the ranks of a node, `all` over all of them (passes/mesh_cuts.h, where gathers
 // and reductions are). Cuts are even: a unit (passes/units.h) is padded to a multiple of R norm blocks. The weights of
-// the unit `vectors` are small and stay whole.
+// the units `vectors` and `norms` are small and stay whole.
 //
 // The pass works on section `micro`, where each op stands once, and on `update`:
 //   * a cut weight is a flat shard; the unit becomes a buffer that an all_gather fills before the first use in the

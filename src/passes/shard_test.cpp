@@ -39,7 +39,7 @@ std::map<std::string, int64_t> count_kinds(const Program& program, const std::st
 
 using Counts = std::map<std::string, int64_t>;
 
-// embed, head, four layers and vectors: seven units.
+// embed, head, four layers and norms: seven units.
 TEST(Shard, EachRowMovesWhatItsTableSays) {
   const auto counts = [](const std::string& row, const std::string& section) {
     return count_kinds(sharded(config_of(row), {1, 2}, 0), section);
@@ -47,11 +47,13 @@ TEST(Shard, EachRowMovesWhatItsTableSays) {
   EXPECT_EQ(counts("ddp", "micro"), (Counts{{"all_reduce", 7}}));
   EXPECT_EQ(counts("ddp", "update"), (Counts{{"all_reduce", 2}}));  // loss and count
   EXPECT_EQ(counts("zero1", "micro"), (Counts{{"reduce_scatter", 7}}));
-  EXPECT_EQ(counts("zero1", "update"), (Counts{{"all_gather", 8}, {"all_reduce", 2}}));  // weights and norms
+  EXPECT_EQ(counts("zero1", "update"),
+            (Counts{{"all_gather", 8}, {"all_reduce", 2}}));  // weights and the norms of gradients
   EXPECT_EQ(counts("zero2", "micro"), (Counts{{"reduce_scatter", 7}}));
   // Each layer and the embedding in the forward, the head, and again the layers but for the last, which is kept.
   EXPECT_EQ(counts("zero3", "micro"), (Counts{{"all_gather", 4 + 1 + 1 + 3}, {"reduce_scatter", 7}}));
-  EXPECT_EQ(counts("zero3", "update"), (Counts{{"all_gather", 2}, {"all_reduce", 2}}));  // vectors and norms
+  EXPECT_EQ(counts("zero3", "update"),
+            (Counts{{"all_gather", 2}, {"all_reduce", 2}}));  // norms, and the norms of gradients
 }
 
 TEST(Shard, ReductionsOfWholeGradientsRunOnceAStep) {

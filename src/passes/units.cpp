@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "ops/fill/fill.h"
 
@@ -27,8 +28,22 @@ std::string without_suffix(const std::string& name, const std::string& suffix) {
   return name.ends_with(suffix) ? name.substr(0, name.size() - suffix.size()) : name;
 }
 
-std::string unit_name(const Buffer& parameter, int32_t layer) {
-  std::string name = "vectors";
+// What an op reads in the accumulator of the compute dtype: the parameters of norms.
+std::set<BufferId> read_as_statistics(const Program& program, const OpTable& ops) {
+  std::set<BufferId> found;
+  for (const Section& section : program.sections) {
+    for (const Op& op : section.ops) {
+      const std::vector<Slot>& slots = ops.at(op.kind).inputs;
+      for (size_t i = 0; i < op.inputs.size(); ++i) {
+        if (slots[i].type == Type::statistic) found.insert(op.inputs[i]);
+      }
+    }
+  }
+  return found;
+}
+
+std::string unit_name(const Buffer& parameter, int32_t layer, bool of_norm) {
+  std::string name = of_norm ? "norms" : "vectors";
   if (parameter.shape.size() > 1) {
     name = layer >= 0 ? fmt::format("layers.{}", layer) : without_suffix(parameter.name, ".weight");
   }
@@ -41,14 +56,16 @@ struct Group {
   std::vector<std::string> parameters;
 };
 
-std::vector<Group> groups_of(const Program& program) {
+std::vector<Group> groups_of(const Program& program, const OpTable& ops) {
+  const std::set<BufferId> of_norms = read_as_statistics(program, ops);
   const std::map<BufferId, int32_t> layers = layers_of(program);
   std::vector<Group> groups;
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     const Buffer& b = program.buffers[i];
     if (!is_plain_parameter(b)) continue;
-    const auto layer = layers.find(static_cast<BufferId>(i));
-    const std::string unit = unit_name(b, layer == layers.end() ? -1 : layer->second);
+    const auto id = static_cast<BufferId>(i);
+    const auto layer = layers.find(id);
+    const std::string unit = unit_name(b, layer == layers.end() ? -1 : layer->second, of_norms.contains(id));
     auto group = std::ranges::find(groups, unit, &Group::unit);
     if (group == groups.end()) group = groups.insert(group, {unit, {}});
     group->parameters.push_back(b.name);
@@ -106,8 +123,8 @@ void fill_gaps(Program& program, const std::string& unit) {
 
 }  // namespace
 
-Program units(Program program) {
-  for (const Group& group : groups_of(program)) {
+Program units(Program program, const OpTable& ops) {
+  for (const Group& group : groups_of(program, ops)) {
     const Buffer& like = program.buffer(program.find(group.parameters.front()));
     Buffer flat{.name = group.unit,
                 .dtype = like.dtype,
@@ -139,6 +156,11 @@ std::vector<BufferId> tensors_of(const Program& program, BufferId unit) {
   }
   std::ranges::sort(tensors, {}, [&](BufferId id) { return program.buffer(id).view->offset; });
   return tensors;
+}
+
+bool holds_vectors(const Program& program, BufferId unit) {
+  const std::vector<BufferId> tensors = tensors_of(program, unit);
+  return program.buffer(tensors.empty() ? unit : tensors.front()).shape.size() == 1;
 }
 
 std::vector<Gap> gaps_of(const Program& program, BufferId unit, int64_t elements) {

@@ -6,10 +6,12 @@
 // where a reduction will read them, and read weights where a gather has put them: nothing is ever copied in or out.
 //
 //   layers.I     the matrices of layer I          embed, head    a matrix outside the layers each
-//   vectors      all tensors of one dimension     ….frozen       the same of what is not trained
+//   vectors      all other tensors of one dimension: the biases of products
+//   norms        what norms multiply and add; kept in f32 under every precision (passes/precision.h)
+//   ….frozen     the same of what is not trained
 //
-// Tensors of one dimension (norm weights, biases) are not decayed and tiny, so all of them form one unit. A tensor
-// starts at a multiple of 64 elements; where that leaves gaps in a gradient, `fill` ops of stage `update` close them.
+// Tensors of one dimension are not decayed and tiny, so all of them form two units. A tensor starts at a multiple of 64
+// elements; where that leaves gaps in a gradient, `fill` ops of stage `update` close them.
 //
 // Source: Yandex, YaFSDP (2024); Rajbhandari et al., "ZeRO", 2020 (flat partitions).
 #pragma once
@@ -17,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "program/op_table.h"
 #include "program/program.h"
 
 namespace centavo {
@@ -24,13 +27,16 @@ namespace centavo {
 inline constexpr int64_t kUnitAlignment = 64;  // elements
 
 // Runs on the forward text, differentiated or not.
-Program units(Program program);
+Program units(Program program, const OpTable& ops);
 
 // The units of a program: flat parameter buffers, also those that a sharded program gathers.
 std::vector<BufferId> unit_buffers(const Program& program);
 
 // The views of a unit that are its tensors, by offset.
 std::vector<BufferId> tensors_of(const Program& program, BufferId unit);
+
+// Has the unit (or single parameter) tensors of one dimension, or matrices?
+bool holds_vectors(const Program& program, BufferId unit);
 
 // Elements of `flat` (a gradient of the unit) that belong to no tensor: disjoint windows, ascending.
 struct Gap {

@@ -26,24 +26,28 @@ std::vector<std::string> names_of(const Program& program, const std::vector<Buff
 }
 
 TEST(Units, GroupsByLayerAndDimension) {
-  const Program program = units(differentiated(false));
+  const Program program = units(differentiated(false), test_ops());
   verify(program, test_ops());
   EXPECT_EQ(names_of(program, unit_buffers(program)),
-            (std::vector<std::string>{"embed", "vectors", "layers.0", "layers.1", "head"}));
+            (std::vector<std::string>{"embed", "norms", "layers.0", "vectors", "layers.1", "head"}));
   EXPECT_EQ(names_of(program, tensors_of(program, program.find("layers.1"))),
             (std::vector<std::string>{"layers.1.qkv.weight", "layers.1.o.weight", "layers.1.gate_up.weight",
                                       "layers.1.down.weight"}));
-  EXPECT_EQ(names_of(program, tensors_of(program, program.find("vectors"))).front(), "layers.0.attn_norm.weight");
+  EXPECT_EQ(names_of(program, tensors_of(program, program.find("vectors"))),
+            (std::vector<std::string>{"layers.0.qkv.bias", "layers.0.o.bias", "layers.1.qkv.bias", "layers.1.o.bias"}));
+  EXPECT_EQ(names_of(program, tensors_of(program, program.find("norms"))),
+            (std::vector<std::string>{"layers.0.attn_norm.weight", "layers.0.mlp_norm.weight",
+                                      "layers.1.attn_norm.weight", "layers.1.mlp_norm.weight", "norm.weight"}));
 }
 
 TEST(Units, ATiedHeadIsTheEmbedding) {
-  const Program program = units(differentiated(true));
+  const Program program = units(differentiated(true), test_ops());
   EXPECT_EQ(program.find("head"), kNone);
   EXPECT_NE(program.find("embed"), kNone);
 }
 
 TEST(Units, TensorsAndTheirGradientsLieAlike) {
-  const Program program = units(differentiated(false));
+  const Program program = units(differentiated(false), test_ops());
   for (const BufferId unit : unit_buffers(program)) {
     const BufferId gradient = program.find(program.buffer(unit).name + ".grad");
     ASSERT_NE(gradient, kNone);
@@ -64,7 +68,7 @@ TEST(Units, TensorsAndTheirGradientsLieAlike) {
 TEST(Units, FrozenTensorsAreApart) {
   TransformerOptions options;
   options.lora = LoraSettings{.rank = 2, .alpha = 4};
-  const Program program = units(differentiated(false, options));
+  const Program program = units(differentiated(false, options), test_ops());
   verify(program, test_ops());
   for (const BufferId unit : unit_buffers(program)) {
     const Buffer& b = program.buffer(unit);
@@ -78,7 +82,7 @@ TEST(Units, FrozenTensorsAreApart) {
 
 // 61 x 32 elements are no multiple of 64: what is left of the gradient is filled.
 TEST(Units, GapsOfGradientsAreFilled) {
-  const Program program = units(differentiated(true));
+  const Program program = units(differentiated(true), test_ops());
   const auto gaps = gaps_of(program, program.find("embed"), program.buffer(program.find("embed.grad")).elements());
   ASSERT_EQ(gaps.size(), 1u);
   EXPECT_EQ(gaps[0].begin, 61 * 32);
@@ -87,16 +91,17 @@ TEST(Units, GapsOfGradientsAreFilled) {
 }
 
 TEST(Units, DecayFollowsTheDimension) {
-  const Program program = optimize(units(differentiated(false)), test_ops(), {.weight_decay = 0.25});
+  const Program program = optimize(units(differentiated(false), test_ops()), test_ops(), {.weight_decay = 0.25});
   for (const Op& op : program.find_section("update")->ops) {
     if (op.kind != "adamw") continue;
-    const bool vectors = program.buffer(op.inputs[0]).name == "vectors";
-    EXPECT_EQ(std::get<double>(op.attributes.at("weight_decay")), vectors ? 0.0 : 0.25);
+    const std::string& unit = program.buffer(op.inputs[0]).name;
+    const bool decays = unit != "vectors" && unit != "norms";
+    EXPECT_EQ(std::get<double>(op.attributes.at("weight_decay")), decays ? 0.25 : 0.0);
   }
 }
 
 TEST(TensorParts, AreTheTensorsOfAWholeProgram) {
-  const Program program = optimize(units(differentiated(false)), test_ops(), {});
+  const Program program = optimize(units(differentiated(false), test_ops()), test_ops(), {});
   std::map<std::string, TensorPart> parts;
   for (const TensorPart& part : tensor_parts(program)) {
     EXPECT_TRUE(parts.emplace(part.tensor, part).second) << part.tensor << " twice";
@@ -112,7 +117,7 @@ TEST(TensorParts, AreTheTensorsOfAWholeProgram) {
 }
 
 TEST(Units, PrintBackTheSame) {
-  const Program program = optimize(units(differentiated(false)), test_ops(), {});
+  const Program program = optimize(units(differentiated(false), test_ops()), test_ops(), {});
   EXPECT_EQ(parse(print(program)), program);
 }
 

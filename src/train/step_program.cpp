@@ -71,7 +71,7 @@ struct NamedPass {
 constexpr NamedPass kPasses[] = {
     {"forward", [](Program, const Request& r) { return forward_of(r); }},
     {"differentiate", [](Program p, const Request& r) { return differentiate(std::move(p), r.ops); }},
-    {"units", [](Program p, const Request&) { return units(std::move(p)); }},
+    {"units", [](Program p, const Request& r) { return units(std::move(p), r.ops); }},
     {"optimize", [](Program p, const Request& r) { return optimize(std::move(p), r.ops, optimizer_of(r.config)); }},
     {"precision",
      [](Program p, const Request& r) { return precision(std::move(p), r.ops, training_policy(r.config)); }},
@@ -91,7 +91,7 @@ constexpr NamedPass kPasses[] = {
 };
 
 Program placed_for(const Inference& inference, const OpTable& ops, Program program) {
-  if (inference.in_units) program = units(std::move(program));
+  if (inference.in_units) program = units(std::move(program), ops);
   program = fuse_swiglu(precision(std::move(program), ops, precision_policy(inference.precision)));
   if (inference.in_units) {
     const Worker& worker = inference.worker;

@@ -25,7 +25,7 @@ Errors errors_in_f32(const ModelConfig& model) {
 
 Errors errors_in_bf16(const ModelConfig& model) {
   const auto layers = static_cast<double>(model.num_hidden_layers);
-  const double roundings = model.model_type == "gpt2" ? 22 * layers + 9 : 17 * layers + 6;
+  const double roundings = model.model_type == "gpt2" ? 18 * layers + 7 : 15 * layers + 5;
   const double u = unit_roundoff(DType::bf16);
   return {2 * std::sqrt(roundings) * u, 3.2 * std::sqrt(2 * roundings) * u};
 }

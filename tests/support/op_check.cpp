@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "base/rng.h"
 #include "machine/cpu/cpu_machine.h"
@@ -83,7 +84,18 @@ std::vector<double> rounded(const std::vector<double>& values, DType dtype) {
 Program build(const Forward& forward, DType dtype) {
   Builder b(ops(), "micro", dtype);
   forward(b);
-  return std::move(b.program);
+  Program& program = b.program;
+  std::set<BufferId> statistics;  // roots
+  for (const Op& op : program.sections.front().ops) {
+    for (size_t i = 0; i < op.inputs.size(); ++i) {
+      const bool is_statistic = ops().at(op.kind).inputs[i].type == Type::statistic;
+      if (is_statistic && op.inputs[i] != kNone) statistics.insert(program.root(op.inputs[i]));
+    }
+  }
+  for (size_t i = 0; i < program.buffers.size(); ++i) {
+    if (statistics.contains(program.root(static_cast<BufferId>(i)))) program.buffers[i].dtype = accumulator_of(dtype);
+  }
+  return std::move(program);
 }
 
 Tensors random_inputs(const Program& program, double scale) {

@@ -23,7 +23,7 @@ std::vector<double> random_values(const std::string& name, int64_t count, double
 // Each value rounded to a float type and back.
 std::vector<double> rounded(const std::vector<double>& values, DType dtype);
 
-// The program `forward` builds, computing in `dtype`.
+// The program `forward` builds, computing in `dtype`; what an op reads as a statistic is in its accumulator.
 Program build(const Forward& forward, DType dtype = DType::f32);
 
 // Random values for every parameter and every float stream_in buffer of the program.

@@ -145,6 +145,13 @@ int64_t parameter_count(const std::vector<TensorParts>& tensors) {
   return count;
 }
 
+// The dtype of its matrices; those of norms may be f32 beside them.
+DType dtype_of(const std::vector<TensorParts>& tensors) {
+  const auto matrix = std::ranges::find_if(tensors, [](const TensorParts& t) { return t.shape.size() > 1; });
+  CHECK(matrix != tensors.end(), "a model without a matrix");
+  return matrix->dtype;
+}
+
 std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokenizer,
                        const std::vector<TensorParts>& tensors) {
   const std::string start = tokenizer.end_of_text
@@ -164,7 +171,7 @@ std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokeni
       "tokenizer = AutoTokenizer.from_pretrained(\"DIRECTORY\")\n"
       "model = AutoModelForCausalLM.from_pretrained(\"DIRECTORY\")\n"
       "```\n",
-      family_of(model) == HfFamily::gpt2 ? "GPT-2" : "Llama", parameter_count(tensors), name_of(tensors.front().dtype),
+      family_of(model) == HfFamily::gpt2 ? "GPT-2" : "Llama", parameter_count(tensors), name_of(dtype_of(tensors)),
       model.num_hidden_layers, model.hidden_size, model.intermediate_size, model.num_attention_heads,
       model.num_key_value_heads, model.head_dim, model.vocab_size, model.max_position_embeddings,
       model.tie_word_embeddings ? "tied" : "separate", start);
@@ -190,7 +197,7 @@ void export_model(std::span<const TensorParts> parameters, const ModelConfig& mo
                   const std::string& directory) {
   require_exportable(model);
   const std::vector<TensorParts> tensors = exported_tensors(parameters, model);
-  const std::string config = print_config_json(config_of(model, tokenizer), tensors.front().dtype);
+  const std::string config = print_config_json(config_of(model, tokenizer), dtype_of(tensors));
   const std::string target = resolved(directory);
   const std::string unfinished = target + ".export.tmp";
   require_only_exported(target);

@@ -146,8 +146,9 @@ void check_tensors(const ModelDirectory& model) {
 }
 
 std::string precision_of(const ModelDirectory& model) {
+  // Norms may be f32 in a model of bf16 matrices.
   const auto is_bf16 = [&](const TensorPiece& piece) {
-    return model.tensors.find(piece.tensor)->second.dtype == DType::bf16;
+    return piece.shape.size() == 1 || model.tensors.find(piece.tensor)->second.dtype == DType::bf16;
   };
   return std::ranges::all_of(tensor_pieces(model.config.model), is_bf16) ? "bf16" : "fp32";
 }

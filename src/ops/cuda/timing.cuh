@@ -37,8 +37,18 @@ constexpr double kShortFlops = 1e9;  // about 2 us: what is measured below it is
 constexpr double kLongFlops = 2e10;
 constexpr float kAloneMs = 16;
 
+// Before the first of them, so that it does not find the GPU cooler than the others do.
+constexpr float kHeatMs = 60;
+
 // A candidate replaces one proposed before it when it is faster by this share: noise chooses nothing.
 constexpr float kClearlyFaster = 0.995f;
+
+// Keeps the GPU busy for kHeatMs; enqueue(i) enqueues the i-th launch, of about_ms each.
+template <class Enqueue>
+void heat(float about_ms, Enqueue&& enqueue) {
+  const auto launches = static_cast<int64_t>(kHeatMs / about_ms);
+  for (int64_t i = 0; i < launches; ++i) enqueue(i);
+}
 
 // Milliseconds of one launch among many of the same; enqueue(i) enqueues the i-th.
 template <class Enqueue>

@@ -5,9 +5,10 @@
 //   rstd = 1 / sqrt(mean((sum - mean)^2) + eps)     [N]     statistic
 //   h    = (sum - mean) * rstd * weight + bias      [N, C]  T
 //
-// x, delta [N, C] T, weight, bias [C] T. `sum` is rounded to T before it is used, so the norm of the written sum is
-// what is computed. Statistics and products are carried in the accumulator of T and rounded once; the deviations are
-// squared after the mean is known, so a mean far from 0 costs no digits of the variance.
+// x, delta [N, C] T, weight, bias [C] in the accumulator of T (near 1 a step of bf16 would be a hundred updates). `sum`
+// is rounded to T before it is used, so the norm of the written sum is what is computed. Statistics and products are
+// carried in the accumulator of T and rounded once; the deviations are squared after the mean is known, so a mean far
+// from 0 costs no digits of the variance.
 //
 // Short replay: h, mean and rstd again from the written `sum`, as the norm of x = sum without a delta. Since the
 // statistics are those of the rounded sum, the bits are the same.

@@ -14,16 +14,17 @@ constexpr int64_t kColumnTilesPerThread = 4;
 
 int64_t blocks_of(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
-template <class T>
+template <class A>
 struct Affine {
-  const T *weight, *bias;
+  const A *weight, *bias;
 };
 
 template <class T>
-void normalize(const T* x, Accumulator<T> mean, Accumulator<T> rstd, const Affine<T>& affine, int64_t columns, T* h) {
+void normalize(const T* x, Accumulator<T> mean, Accumulator<T> rstd, const Affine<Accumulator<T>>& affine,
+               int64_t columns, T* h) {
   using A = Accumulator<T>;
   for (int64_t c = 0; c < columns; ++c) {
-    h[c] = convert<T>((convert<A>(x[c]) - mean) * rstd * convert<A>(affine.weight[c]) + convert<A>(affine.bias[c]));
+    h[c] = convert<T>((convert<A>(x[c]) - mean) * rstd * affine.weight[c] + affine.bias[c]);
   }
 }
 
@@ -32,7 +33,8 @@ struct Forward {
   using A = Accumulator<T>;
   int64_t columns;
   A eps;
-  const T *x, *delta, *weight, *bias;
+  const T *x, *delta;
+  const A *weight, *bias;
   T* h;
   A *mean, *rstd;
   T* sum;  // null: nobody asked for it
@@ -69,9 +71,9 @@ template <class T>
 struct Backward {
   using A = Accumulator<T>;
   int64_t rows, columns;
-  const T *dh, *dsum, *sum, *weight;
-  const A *mean, *rstd;
-  const T* bias;
+  const T *dh, *dsum, *sum;
+  const A *weight, *mean, *rstd;
+  const A* bias;
   T *dx, *h;    // h, which the bias is for: null where it is not wanted
   A* partials;  // [blocks, 2, C]: dweight, dbias; null: neither is wanted
 };
@@ -84,7 +86,7 @@ void gradient_row(const Backward<T>& f, int64_t row, Accumulator<T>* dweight, Ac
   const T* dh = f.dh + row * columns;
   const T* sum = f.sum + row * columns;
   const T* dsum = f.dsum == nullptr ? nullptr : f.dsum + row * columns;
-  const T* weight = f.weight;
+  const A* weight = f.weight;
   const A mean = f.mean[row];
   const A rstd = f.rstd[row];
   T* dx = f.dx + row * columns;
@@ -92,7 +94,7 @@ void gradient_row(const Backward<T>& f, int64_t row, Accumulator<T>* dweight, Ac
   A dot = 0;
 #pragma omp simd reduction(+ : total, dot)
   for (int64_t c = 0; c < columns; ++c) {
-    const A g = convert<A>(dh[c]) * convert<A>(weight[c]);
+    const A g = convert<A>(dh[c]) * weight[c];
     total += g;
     dot += g * (convert<A>(sum[c]) - mean);
   }
@@ -101,7 +103,7 @@ void gradient_row(const Backward<T>& f, int64_t row, Accumulator<T>* dweight, Ac
 #pragma omp simd
   for (int64_t c = 0; c < columns; ++c) {
     const A xhat = (convert<A>(sum[c]) - mean) * rstd;
-    const A inner = rstd * (convert<A>(dh[c]) * convert<A>(weight[c]) - mean_g - xhat * mean_gx);
+    const A inner = rstd * (convert<A>(dh[c]) * weight[c] - mean_g - xhat * mean_gx);
     dx[c] = convert<T>(dsum == nullptr ? inner : convert<A>(dsum[c]) + inner);
   }
   if (dweight == nullptr) return;
@@ -178,8 +180,8 @@ CpuKernel layernorm_cpu(const OpView& v, const CpuTraits&) {
     using T = typename decltype(tag)::type;
     using A = Accumulator<T>;
     return [=](const CpuCall& call) {
-      const Forward<T> f{columns,       static_cast<A>(eps), call.in<T>(0),  call.in<T>(1),  call.in<T>(2),
-                         call.in<T>(3), call.out<T>(0),      call.out<A>(1), call.out<A>(2), call.out<T>(3)};
+      const Forward<T> f{columns,       static_cast<A>(eps), call.in<T>(0),  call.in<T>(1),  call.in<A>(2),
+                         call.in<A>(3), call.out<T>(0),      call.out<A>(1), call.out<A>(2), call.out<T>(3)};
       parallel_for(rows, kRowsPerThread, [&](int64_t r) { forward_row(f, r); });
     };
   });
@@ -201,8 +203,8 @@ CpuKernel layernorm_grad_cpu(const OpView& v, const CpuTraits&) {
     const AddPartials<A> add_dbias = add_partials_of<A>(v, 2);
     return [=](const CpuCall& call) {
       A* partials = sums ? static_cast<A*>(call.workspace) : nullptr;
-      const Backward<T> f{rows,          columns,       call.in<T>(0), call.in<T>(1),  call.in<T>(2),  call.in<T>(3),
-                          call.in<A>(4), call.in<A>(5), call.in<T>(6), call.out<T>(0), call.out<T>(3), partials};
+      const Backward<T> f{rows,          columns,       call.in<T>(0), call.in<T>(1),  call.in<T>(2),  call.in<A>(3),
+                          call.in<A>(4), call.in<A>(5), call.in<A>(6), call.out<T>(0), call.out<T>(3), partials};
       parallel_for(blocks_of(rows), 1, [&](int64_t block) { backward_block(f, block); });
       add_dweight(partials, call);
       add_dbias(partials, call);

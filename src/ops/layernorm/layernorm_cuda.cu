@@ -6,8 +6,8 @@
 // odd width, an operand off the multiples of 16 bytes) take a block each and are read three times.
 
 #include "ops/layernorm/layernorm.h"
+#include "ops/rmsnorm/norm_forward.cuh"
 #include "ops/rmsnorm/normed.cuh"
-#include "ops/rmsnorm/rmsnorm_rows.cuh"
 
 namespace centavo {
 namespace {
@@ -19,27 +19,17 @@ struct Forward {
   int64_t rows;
   int64_t columns;
   float eps;
-  const T *x, *delta, *weight, *bias;
+  const T *x, *delta;
+  const float *weight, *bias;
   T* h;
   float *mean, *rstd;
   T* sum;  // null: nobody asked for it
-};
 
-__device__ inline float rstd_of(float squares, int64_t columns, float eps) {
-  return 1.0f / sqrtf(squares / static_cast<float>(columns) + eps);
-}
-
-// x += delta, each sum rounded to T.
-template <class S, class T>
-__device__ void add_row(const Vec<T> (&delta)[S::vecs], Vec<T> (&x)[S::vecs]) {
-#pragma unroll
-  for (int k = 0; k < S::vecs; ++k) {
-#pragma unroll
-    for (int e = 0; e < Vec<T>::size; ++e) {
-      x[k].at[e] = from_float<T>(to_float(x[k].at[e]) + to_float(delta[k].at[e]));
-    }
+  template <class P>
+  __device__ P* at(P* operand, int64_t row) const {
+    return operand == nullptr ? nullptr : operand + row * columns;
   }
-}
+};
 
 // Vectors that the row does not have hold zeros.
 template <class S, class T>
@@ -68,32 +58,24 @@ __device__ float squares_of(const Vec<T> (&x)[S::vecs], float mean, int vectors)
   return squares;
 }
 
-template <class S, class T>
-__device__ void store_row_streaming(const Vec<T> (&x)[S::vecs], int vectors, T* row) {
-#pragma unroll
-  for (int k = 0; k < S::vecs; ++k) {
-    const int at = vector_at<S>(k);
-    if (at < vectors) x[k].store_streaming(row + at * Vec<T>::size);
-  }
-}
-
-// weight and bias are read here, from the caches: held over the sums they would take the registers of two rows.
+// weight and bias are read here, from the caches: held over the sums they would take the registers of four rows.
 template <class S, class T>
 __device__ void store_normed(const Forward<T>& f, const Vec<T> (&x)[S::vecs], float mean, float rstd, int vectors,
                              T* row) {
+  constexpr int kSize = Vec<T>::size;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
     const int at = vector_at<S>(k);
     if (at >= vectors) continue;
-    const auto weight = Vec<T>::load(f.weight + at * Vec<T>::size);
-    const auto bias = Vec<T>::load(f.bias + at * Vec<T>::size);
+    float weight[kSize], bias[kSize];
+    load_floats(f.weight + at * kSize, weight);
+    load_floats(f.bias + at * kSize, bias);
     Vec<T> h;
 #pragma unroll
-    for (int e = 0; e < Vec<T>::size; ++e) {
-      const float xhat = (to_float(x[k].at[e]) - mean) * rstd;
-      h.at[e] = from_float<T>(normed(xhat, to_float(weight.at[e]), to_float(bias.at[e])));
+    for (int e = 0; e < kSize; ++e) {
+      h.at[e] = from_float<T>(normed((to_float(x[k].at[e]) - mean) * rstd, weight[e], bias[e]));
     }
-    h.store(row + at * Vec<T>::size);
+    h.store(row + at * kSize);
   }
 }
 
@@ -103,27 +85,15 @@ __global__ void __launch_bounds__(S::threads) norm_rows(const Forward<T> f) {
   const int64_t row = int64_t{blockIdx.x} * S::rows + threadIdx.x / S::row_threads;
   if (row >= f.rows) return;  // a whole warp; a block with barriers has one row
   const int vectors = static_cast<int>(f.columns) / Vec<T>::size;
-  const int64_t at = row * f.columns;
   Vec<T> x[S::vecs];
-  load_row_streaming<S>(f.x + at, vectors, x);
-  if (f.delta != nullptr) {
-    Vec<T> delta[S::vecs];
-    load_row_streaming<S>(f.delta + at, vectors, delta);
-    add_row<S>(delta, x);
-    if (f.sum != nullptr) store_row_streaming<S>(x, vectors, f.sum + at);
-  }
+  load_sum<S>(f.at(f.x, row), f.at(f.delta, row), vectors, x, f.at(f.sum, row));
   const float mean = row_sum<S>(total_of<S>(x), shared[0]) / static_cast<float>(f.columns);
   const float rstd = rstd_of(row_sum<S>(squares_of<S>(x, mean, vectors), shared[1]), f.columns, f.eps);
   if (threadIdx.x % S::row_threads == 0) {
     f.mean[row] = mean;
     f.rstd[row] = rstd;
   }
-  store_normed<S>(f, x, mean, rstd, vectors, f.h + at);
-}
-
-template <class T>
-__device__ T summed(const Forward<T>& f, int64_t i) {
-  return f.delta == nullptr ? f.x[i] : from_float<T>(to_float(f.x[i]) + to_float(f.delta[i]));
+  store_normed<S>(f, x, mean, rstd, vectors, f.at(f.h, row));
 }
 
 template <class T>
@@ -134,14 +104,14 @@ __global__ void __launch_bounds__(kAnyRowThreads) norm_any_row(const Forward<T> 
   const int64_t end = begin + f.columns;
   float total = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kAnyRowThreads) {
-    const T sum = summed(f, i);
+    const T sum = summed(f.x, f.delta, i);
     if (f.sum != nullptr) f.sum[i] = sum;
     total += to_float(sum);
   }
   const float mean = block_sum<kAnyRowThreads>(total, shared) / static_cast<float>(f.columns);
   float squares = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kAnyRowThreads) {
-    const float deviation = to_float(summed(f, i)) - mean;
+    const float deviation = to_float(summed(f.x, f.delta, i)) - mean;
     squares += deviation * deviation;
   }
   const float rstd = rstd_of(block_sum<kAnyRowThreads>(squares, shared), f.columns, f.eps);
@@ -150,8 +120,8 @@ __global__ void __launch_bounds__(kAnyRowThreads) norm_any_row(const Forward<T> 
     f.rstd[row] = rstd;
   }
   for (int64_t i = begin + threadIdx.x; i < end; i += kAnyRowThreads) {
-    const float xhat = (to_float(summed(f, i)) - mean) * rstd;
-    f.h[i] = from_float<T>(normed(xhat, to_float(f.weight[i - begin]), to_float(f.bias[i - begin])));
+    const float xhat = (to_float(summed(f.x, f.delta, i)) - mean) * rstd;
+    f.h[i] = from_float<T>(normed(xhat, f.weight[i - begin], f.bias[i - begin]));
   }
 }
 
@@ -182,8 +152,8 @@ CudaKernel layernorm_cuda(const OpView& v, const CudaTraits&) {
                          eps,
                          call.in<T>(0),
                          call.in<T>(1),
-                         call.in<T>(2),
-                         call.in<T>(3),
+                         call.in<float>(2),
+                         call.in<float>(3),
                          call.out<T>(0),
                          call.out<float>(1),
                          call.out<float>(2),

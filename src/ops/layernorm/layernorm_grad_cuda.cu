@@ -3,7 +3,7 @@
 // on (norm_backward.cuh). Each thread sums dweight and dbias of its columns in registers over the rows; the block
 // writes them to the workspace once, and a second kernel adds the blocks. Moves the bytes of dh, dsum, sum and dx once,
 // and 16 C bytes a block of rows, most of them inside the L2 cache; where h is wanted its bytes as well. It may lie
-// where dh does: each thread writes of it what it has read of dh. The bias comes from the caches.
+// where dh does: each thread writes of it what it has read of dh. Weight and bias come from the L1 cache.
 //
 // How rows are cut depends on the shape alone, so the same bits come out of every GPU. There are as many blocks as a
 // GPU of 128 multiprocessors runs at once: a second wave of a few blocks would take as long as the first.
@@ -24,11 +24,11 @@ struct Backward {
   int64_t rows;
   int64_t columns;
   int64_t block_rows;
-  const T *dh, *dsum, *sum, *weight;
-  const float *mean, *rstd;
-  const T* bias;    // with kWithH
-  T *dx, *h;        // h: with kWithH
-  float* partials;  // [blocks, 2, C]: dweight, dbias; null: neither is wanted
+  const T *dh, *dsum, *sum;
+  const float *weight, *mean, *rstd;
+  const float* bias;  // with kWithH
+  T *dx, *h;          // h: with kWithH
+  float* partials;    // [blocks, 2, C]: dweight, dbias; null: neither is wanted
 
   __device__ NormOperands<T> operands() const { return {dh, sum, dsum, columns}; }
 };
@@ -60,14 +60,14 @@ __device__ Sums row_sums(Sums sums, Sums* shared) {
 
 // The thread's part; vectors that the row does not have hold zeros in dh.
 template <class S, class T>
-__device__ Sums sums_of(const NormRow<S, T>& row, const Vec<T> (&weights)[S::vecs], float mean) {
+__device__ Sums sums_of(const NormRow<S, T>& row, const float* weights, float mean, int vectors) {
   constexpr int kSize = Vec<T>::size;
   Sums sums;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
     float dh[kSize], weight[kSize], sum[kSize];
     unpack(row.dh[k].at, dh);
-    unpack(weights[k].at, weight);
+    load_floats_of_row<S>(weights, k, vectors, weight);
     unpack(row.sum[k].at, sum);
 #pragma unroll
     for (int e = 0; e < kSize; ++e) {
@@ -102,14 +102,14 @@ __device__ void to_normed(float (&sum)[kSize], const RowMeans& means, const floa
 // Writes dx of a row, and h, adds to the thread's part of dweight and dbias.
 template <bool kWithH, class S, class T>
 __device__ void backward_row(const Backward<T>& f, int64_t at_row, const NormRow<S, T>& row, const RowMeans& means,
-                             const Vec<T> (&weights)[S::vecs], int vectors, ColumnSums<S, T>& columns) {
+                             int vectors, ColumnSums<S, T>& columns) {
   constexpr int kSize = Vec<T>::size;
   const int64_t start = at_row * f.columns;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
     float dh[kSize], weight[kSize], sum[kSize], dx[kSize];
     unpack(row.dh[k].at, dh);
-    unpack(weights[k].at, weight);
+    load_floats_of_row<S>(f.weight, k, vectors, weight);
     unpack(row.sum[k].at, sum);
     unpack(row.dsum[k].at, dx);
 #pragma unroll
@@ -126,7 +126,7 @@ __device__ void backward_row(const Backward<T>& f, int64_t at_row, const NormRow
     packed.store_global(f.dx + start + at * kSize);
     if constexpr (kWithH) {
       float bias[kSize];
-      unpack(Vec<T>::load(f.bias + at * kSize).at, bias);
+      load_floats(f.bias + at * kSize, bias);
       to_normed(sum, means, weight, bias);
       pack(sum, packed.at);
       packed.store_global(f.h + start + at * kSize);
@@ -160,14 +160,12 @@ __global__ void __launch_bounds__(S::threads, kResidentBlocks<S, T>) backward_ro
     next.begin(f.operands(), row, vectors);
   };
   if (first < end) begin(first);
-  Vec<T> weight[S::vecs];
-  load_row<S>(f.weight, vectors, weight);
   ColumnSums<S, T> columns;
   int turn = 0;
   for (int64_t at = first; at < end; at += S::rows) {
     NormRow<S, T> row = next.take();
     RowMeans means{next_mean, next_rstd, 0, 0};
-    const Sums part = sums_of(row, weight, means.mean);
+    const Sums part = sums_of<S>(row, f.weight, means.mean, vectors);
     // Behind the sums, which need dh and sum from there; dsum was loaded before them.
     if (at + S::rows < end) begin(at + S::rows);
     const Sums sums = row_sums<S>(part, shared[turn]);
@@ -175,8 +173,7 @@ __global__ void __launch_bounds__(S::threads, kResidentBlocks<S, T>) backward_ro
     means.gx = sums.gx * means.rstd / static_cast<float>(f.columns);
     forget<S>(row.dh);
     forget<S>(row.sum);
-    forget<S>(weight);
-    backward_row<kWithH>(f, at, row, means, weight, vectors, columns);
+    backward_row<kWithH>(f, at, row, means, vectors, columns);
     turn ^= 1;
   }
   if (f.partials == nullptr) return;
@@ -198,7 +195,7 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
     const float rstd = f.rstd[row];
     Sums sums;
     for (int64_t c = threadIdx.x; c < f.columns; c += kAnyRowThreads) {
-      const float g = to_float(f.dh[start + c]) * to_float(f.weight[c]);
+      const float g = to_float(f.dh[start + c]) * f.weight[c];
       sums.g += g;
       sums.gx += g * (to_float(f.sum[start + c]) - mean);
     }
@@ -208,9 +205,9 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
       const float xhat = (to_float(f.sum[start + c]) - mean) * rstd;
       const float d = to_float(f.dh[start + c]);
       const float before = f.dsum == nullptr ? 0.0f : to_float(f.dsum[start + c]);
-      f.dx[start + c] = from_float<T>(before + rstd * (d * to_float(f.weight[c]) - mean_g - xhat * mean_gx));
+      f.dx[start + c] = from_float<T>(before + rstd * (d * f.weight[c] - mean_g - xhat * mean_gx));
       if constexpr (kWithH) {
-        f.h[start + c] = from_float<T>(normed(xhat, to_float(f.weight[c]), to_float(f.bias[c])));
+        f.h[start + c] = from_float<T>(normed(xhat, f.weight[c], f.bias[c]));
       }
       if (f.partials == nullptr) continue;
       float* dweight = f.partials + blockIdx.x * 2 * f.columns + c;
@@ -324,9 +321,9 @@ CudaKernel layernorm_grad_cuda(const OpView& v, const CudaTraits&) {
     with_h ? prepare_rows<true, T>(columns) : prepare_rows<false, T>(columns);
     return [=](const CudaCall& call) {
       float* partials = sums ? static_cast<float*>(call.workspace) : nullptr;
-      const Backward<T> f{rows,           columns,        block_rows,        call.in<T>(0),     call.in<T>(1),
-                          call.in<T>(2),  call.in<T>(3),  call.in<float>(4), call.in<float>(5), call.in<T>(6),
-                          call.out<T>(0), call.out<T>(3), partials};
+      const Backward<T> f{rows,           columns,           block_rows,        call.in<T>(0),     call.in<T>(1),
+                          call.in<T>(2),  call.in<float>(3), call.in<float>(4), call.in<float>(5), call.in<float>(6),
+                          call.out<T>(0), call.out<T>(3),    partials};
       with_h ? launch_rows<true>(f, call.stream) : launch_rows<false>(f, call.stream);
       add_partials(partials, call);
     };

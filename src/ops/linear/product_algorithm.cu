@@ -17,8 +17,14 @@ using Algorithm = CudaProduct::Algorithm;
 using Case = CudaProduct::Case;
 
 constexpr int kCandidates = 16;
-constexpr int kRounds = 5;
+constexpr size_t kRounds = 5;
+constexpr size_t kLongRounds = 3;           // of long products, which are timed again
 constexpr float kWorthTimingAgain = 1.10f;  // long ones, alone, when they are fast by turns
+
+// A product with thousands of tiles takes the same share of its time for any part of its rows that still has many: what
+// takes tens of milliseconds, as a head does, is timed on such a part.
+constexpr double kEnoughFlops = 2.5e12;
+constexpr int64_t kEnoughRows = 4096;
 
 cudaDataType_t cuda_type(DType dtype) { return dtype == DType::f32 ? CUDA_R_32F : CUDA_R_16BF; }
 
@@ -146,23 +152,36 @@ class Operands {
   int64_t b_ = 0, c_ = 0, bias_ = 0, set_bytes_ = 0, sets_ = 1, bytes_ = 0;
 };
 
-float median(std::array<float, kRounds> values) {
+double flops_of(const ProductSpec& s) {
+  return 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+}
+
+Case timed_part(Case product) {
+  ProductSpec& s = product.spec;
+  if (s.transpose_a && s.a_stride == 0) s.a_stride = s.m;
+  while (flops_of(s) > kEnoughFlops && s.m >= 2 * kEnoughRows) s.m /= 2;
+  return product;
+}
+
+float median(std::vector<float> values) {
   std::ranges::sort(values);
-  return values[kRounds / 2];
+  return values[values.size() / 2];
 }
 
 // Milliseconds of each candidate; those that did not run are taken out. The candidates take turns, so that what the
 // clock does in between meets all of them; the first turn loads their code.
 std::vector<float> time_candidates(CudaLibraries& libraries, const Case& product, const Operands& operands,
-                                   std::vector<Algorithm>& candidates) {
+                                   size_t rounds, std::vector<Algorithm>& candidates) {
   cublasLtContext* const cublas = libraries.cublas_lt();
   CUstream_st* const stream = libraries.stream();
   std::erase_if(candidates, [&](const Algorithm& algorithm) {
     return enqueue(cublas, product, algorithm, operands.set(0), operands.workspace(), stream) != CUBLAS_STATUS_SUCCESS;
   });
-  std::vector<std::array<std::array<Event, 2>, kRounds>> events(candidates.size());
+  using Turn = std::array<Event, 2>;
+  std::vector<std::vector<Turn>> events(candidates.size());
+  for (std::vector<Turn>& turns : events) turns = std::vector<Turn>(rounds);
   int64_t launches = 0;
-  for (size_t round = 0; round < kRounds; ++round) {
+  for (size_t round = 0; round < rounds; ++round) {
     for (size_t i = 0; i < candidates.size(); ++i) {
       events[i][round][0].record(stream);
       cublas_check(enqueue(cublas, product, candidates[i], operands.set(++launches), operands.workspace(), stream),
@@ -171,13 +190,13 @@ std::vector<float> time_candidates(CudaLibraries& libraries, const Case& product
     }
   }
   std::vector<float> ms;
-  for (const auto& rounds : events) {
-    std::array<float, kRounds> times = {};
-    for (size_t round = 0; round < kRounds; ++round) {
-      rounds[round][1].wait();
-      times[round] = rounds[round][1].ms_since(rounds[round][0]);
+  for (const std::vector<Turn>& turns : events) {
+    std::vector<float> times;
+    for (const Turn& turn : turns) {
+      turn[1].wait();
+      times.push_back(turn[1].ms_since(turn[0]));
     }
-    ms.push_back(median(times));
+    ms.push_back(median(std::move(times)));
   }
   return ms;
 }
@@ -195,29 +214,31 @@ struct Found {
   bool to_keep = true;
 };
 
-std::optional<Found> fastest(CudaLibraries& libraries, const Case& product) {
-  std::vector<Algorithm> candidates = proposals(libraries.cublas_lt(), product);
+std::optional<Found> fastest(CudaLibraries& libraries, const Case& whole) {
+  std::vector<Algorithm> candidates = proposals(libraries.cublas_lt(), whole);
   if (candidates.empty()) return std::nullopt;
-  const ProductSpec& s = product.spec;
-  const double flops = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+  const double flops = flops_of(whole.spec);
+  const bool is_long = flops >= kLongFlops;
+  const Case product = timed_part(whole);
   if (candidates.size() == 1 || flops < kShortFlops) return Found{candidates.front()};
   Operands operands(product);
   if (!libraries.has_room_for_scratch(operands.bytes())) return Found{candidates.front(), false};
   operands.lie_in(libraries.scratch(operands.bytes()));
-  std::vector<float> ms = time_candidates(libraries, product, operands, candidates);
+  std::vector<float> ms = time_candidates(libraries, product, operands, is_long ? kLongRounds : kRounds, candidates);
   if (candidates.empty()) return std::nullopt;
-  if (flops < kLongFlops) return Found{candidates[fastest_of(ms)]};
-  const float limit = kWorthTimingAgain * *std::ranges::min_element(ms);
-  for (size_t i = 0; i < ms.size(); ++i) {
-    if (ms[i] > limit) {
-      ms[i] = std::numeric_limits<float>::infinity();
-      continue;
-    }
-    ms[i] = time_alone(libraries.stream(), ms[i], [&](int64_t launch) {
+  if (!is_long) return Found{candidates[fastest_of(ms)]};
+  const auto launch_of = [&](size_t i) {
+    return [&, i](int64_t launch) {
       cublas_check(enqueue(libraries.cublas_lt(), product, candidates[i], operands.set(launch), operands.workspace(),
                            libraries.stream()),
                    "timing a product");
-    });
+    };
+  };
+  const float shortest = *std::ranges::min_element(ms);
+  heat(shortest, launch_of(0));
+  for (size_t i = 0; i < ms.size(); ++i) {
+    ms[i] = ms[i] > kWorthTimingAgain * shortest ? std::numeric_limits<float>::infinity()
+                                                 : time_alone(libraries.stream(), ms[i], launch_of(i));
   }
   return Found{candidates[fastest_of(ms)]};
 }

@@ -50,7 +50,7 @@ RmsNormed rmsnorm(Builder& b, const std::string& name, BufferId x, BufferId delt
 
 OpDef rmsnorm_def() {
   return {.kind = "rmsnorm",
-          .inputs = {{"x"}, {"delta", Type::compute, Slot::optional}, {"weight"}},
+          .inputs = {{"x"}, {"delta", Type::compute, Slot::optional}, {"weight", Type::statistic}},
           .outputs = {{"h"}, {"rstd", Type::statistic}, {"sum", Type::compute, Slot::optional}},
           .attributes = {{"eps", AttributeSpec::real}},
           .shapes = shapes,
@@ -62,7 +62,11 @@ OpDef rmsnorm_def() {
 
 OpDef rmsnorm_grad_def() {
   return {.kind = "rmsnorm_grad",
-          .inputs = {{"dh"}, {"dsum", Type::compute, Slot::optional}, {"sum"}, {"weight"}, {"rstd", Type::statistic}},
+          .inputs = {{"dh"},
+                     {"dsum", Type::compute, Slot::optional},
+                     {"sum"},
+                     {"weight", Type::statistic},
+                     {"rstd", Type::statistic}},
           .outputs = {{"dx"},
                       {"dweight", Type::gradient, Slot::optional, Slot::can_add},
                       {"h", Type::compute, Slot::optional, Slot::writes_only, Slot::own_part}},

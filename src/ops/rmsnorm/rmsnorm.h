@@ -4,8 +4,9 @@
 //   rstd = 1 / sqrt(mean(sum^2) + eps)   [N]     statistic
 //   h    = sum * rstd * weight           [N, C]  T
 //
-// x, delta [N, C] T, weight [C] T. `sum` is rounded to T before it is used, so the norm of the written sum is what
-// is computed. Statistics and products are carried in the accumulator of T and rounded once.
+// x, delta [N, C] T, weight [C] in the accumulator of T (near 1 a step of bf16 would be a hundred updates). `sum` is
+// rounded to T before it is used, so the norm of the written sum is what is computed. Statistics and products are
+// carried in the accumulator of T and rounded once.
 //
 // Short replay: h and rstd again from the written `sum`, as the norm of x = sum without a delta. Since the statistic is
 // that of the rounded sum, the bits are the same.

@@ -15,14 +15,14 @@ constexpr int64_t kColumnTilesPerThread = 4;
 int64_t blocks_of(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
 template <class T>
-void normalize(const T* x, const T* weight, Accumulator<T> rstd, int64_t columns, T* h) {
+void normalize(const T* x, const Accumulator<T>* weight, Accumulator<T> rstd, int64_t columns, T* h) {
   using A = Accumulator<T>;
-  for (int64_t c = 0; c < columns; ++c) h[c] = convert<T>(convert<A>(x[c]) * rstd * convert<A>(weight[c]));
+  for (int64_t c = 0; c < columns; ++c) h[c] = convert<T>(convert<A>(x[c]) * rstd * weight[c]);
 }
 
 template <class T>
-void forward_row(const T* x, const T* delta, const T* weight, int64_t columns, double eps, T* h, Accumulator<T>* rstd,
-                 T* sum) {
+void forward_row(const T* x, const T* delta, const Accumulator<T>* weight, int64_t columns, double eps, T* h,
+                 Accumulator<T>* rstd, T* sum) {
   using A = Accumulator<T>;
   if (delta != nullptr) {
     for (int64_t c = 0; c < columns; ++c) sum[c] = convert<T>(convert<A>(x[c]) + convert<A>(delta[c]));
@@ -40,8 +40,8 @@ template <class T>
 struct Backward {
   using A = Accumulator<T>;
   int64_t rows, columns;
-  const T *dh, *dsum, *sum, *weight;
-  const A* rstd;
+  const T *dh, *dsum, *sum;
+  const A *weight, *rstd;
   T *dx, *h;    // h: null where it is not wanted
   A* partials;  // [blocks, C]; null: dweight is not wanted
 };
@@ -54,17 +54,17 @@ void gradient_row(const Backward<T>& f, int64_t row, Accumulator<T>* total) {
   const T* dh = f.dh + row * columns;
   const T* sum = f.sum + row * columns;
   const T* dsum = f.dsum == nullptr ? nullptr : f.dsum + row * columns;
-  const T* weight = f.weight;
+  const A* weight = f.weight;
   const A rstd = f.rstd[row];
   T* dx = f.dx + row * columns;
   A dot = 0;
 #pragma omp simd reduction(+ : dot)
-  for (int64_t c = 0; c < columns; ++c) dot += convert<A>(dh[c]) * convert<A>(weight[c]) * convert<A>(sum[c]);
+  for (int64_t c = 0; c < columns; ++c) dot += convert<A>(dh[c]) * weight[c] * convert<A>(sum[c]);
   const A mean = dot * rstd / static_cast<A>(columns);  // mean(g * xhat)
 #pragma omp simd
   for (int64_t c = 0; c < columns; ++c) {
     const A xhat = convert<A>(sum[c]) * rstd;
-    const A inner = rstd * (convert<A>(dh[c]) * convert<A>(weight[c]) - xhat * mean);
+    const A inner = rstd * (convert<A>(dh[c]) * weight[c] - xhat * mean);
     dx[c] = convert<T>(dsum == nullptr ? inner : convert<A>(dsum[c]) + inner);
   }
   if (total == nullptr) return;
@@ -118,7 +118,7 @@ CpuKernel rmsnorm_cpu(const OpView& v, const CpuTraits&) {
         const int64_t at = r * columns;
         T* h = call.out<T>(0) + at;
         T* sum = call.out<T>(2) == nullptr ? h : call.out<T>(2) + at;  // a sum nobody asked for lies in h's row
-        forward_row(x + at, delta == nullptr ? nullptr : delta + at, call.in<T>(2), columns, eps, h, call.out<A>(1) + r,
+        forward_row(x + at, delta == nullptr ? nullptr : delta + at, call.in<A>(2), columns, eps, h, call.out<A>(1) + r,
                     sum);
       });
     };
@@ -144,7 +144,7 @@ CpuKernel rmsnorm_grad_cpu(const OpView& v, const CpuTraits&) {
       return [=](const CpuCall& call) {
         A* partials = wants_weight ? static_cast<A*>(call.workspace) : nullptr;
         const Backward<T> f{rows,          columns,       call.in<T>(0),  call.in<T>(1),  call.in<T>(2),
-                            call.in<T>(3), call.in<A>(4), call.out<T>(0), call.out<T>(2), partials};
+                            call.in<A>(3), call.in<A>(4), call.out<T>(0), call.out<T>(2), partials};
         parallel_for(blocks_of(rows), 1, [&](int64_t block) { backward_block(f, block); });
         if (!wants_weight) return;
         parallel_for((columns + kColumnTile - 1) / kColumnTile, kColumnTilesPerThread, [&](int64_t tile) {

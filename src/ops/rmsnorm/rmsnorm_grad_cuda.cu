@@ -1,9 +1,10 @@
 // A block takes a fixed block of rows, one row at a time in the registers of a warp or of the block (rmsnorm_rows.cuh):
-// dh, sum and dsum are read once, dx is written once. The next row is on its way to shared memory while one is worked
-// on, so that memory never waits for arithmetic: about 80 KiB of a multiprocessor. Each thread sums dweight of its
-// columns in registers over the rows; the block writes them to the workspace once, and a second kernel adds the blocks.
-// Moves the bytes of dh, dsum, sum and dx once, and 8 C bytes a block of rows, most of them inside the L2 cache; where
-// h is wanted its bytes as well. It may lie where dh does: each thread writes of it what it has read of dh.
+// dh, sum and dsum are read once, dx is written once; weight comes from the L1 cache. The next row is on its way to
+// shared memory while one is worked on, so that memory never waits for arithmetic: about 80 KiB of a multiprocessor.
+// Each thread sums dweight of its columns in registers over the rows; the block writes them to the workspace once, and
+// a second kernel adds the blocks. Moves the bytes of dh, dsum, sum and dx once, and 8 C bytes a block of rows, most of
+// them inside the L2 cache; where h is wanted its bytes as well. It may lie where dh does: each thread writes of it
+// what it has read of dh.
 //
 // How rows are cut depends on their number alone, so the same bits come out of every GPU.
 
@@ -22,8 +23,8 @@ struct Backward {
   int64_t rows;
   int64_t columns;
   int64_t block_rows;
-  const T *dh, *dsum, *sum, *weight;
-  const float* rstd;
+  const T *dh, *dsum, *sum;
+  const float *weight, *rstd;
   T *dx, *h;        // h: with kWithH
   float* partials;  // [blocks, C]; null: dweight is not wanted
 
@@ -32,14 +33,14 @@ struct Backward {
 
 // sum over the thread's columns of dh * weight * sum
 template <class S, class T>
-__device__ float dot_of(const NormRow<S, T>& row, const Vec<T> (&weights)[S::vecs]) {
+__device__ float dot_of(const NormRow<S, T>& row, const float* weights, int vectors) {
   constexpr int kSize = Vec<T>::size;
   float dot = 0;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
     float dh[kSize], weight[kSize], sum[kSize];
     unpack(row.dh[k].at, dh);
-    unpack(weights[k].at, weight);
+    load_floats_of_row<S>(weights, k, vectors, weight);
     unpack(row.sum[k].at, sum);
 #pragma unroll
     for (int e = 0; e < kSize; ++e) dot += dh[e] * weight[e] * sum[e];
@@ -68,15 +69,14 @@ __device__ void to_normed(float (&sum)[kSize], const float (&weight)[kSize], flo
 
 template <bool kWithH, class S, class T>
 __device__ void backward_row(const Backward<T>& f, int64_t at_row, float rstd, float mean, int vectors,
-                             const NormRow<S, T>& row, const Vec<T> (&weights)[S::vecs],
-                             float (&dweight)[S::vecs][Vec<T>::size]) {
+                             const NormRow<S, T>& row, float (&dweight)[S::vecs][Vec<T>::size]) {
   constexpr int kSize = Vec<T>::size;
   const int64_t start = at_row * f.columns;
 #pragma unroll
   for (int k = 0; k < S::vecs; ++k) {
     float dh[kSize], weight[kSize], sum[kSize], dx[kSize];
     unpack(row.dh[k].at, dh);
-    unpack(weights[k].at, weight);
+    load_floats_of_row<S>(f.weight, k, vectors, weight);
     unpack(row.sum[k].at, sum);
     unpack(row.dsum[k].at, dx);
     backward_vector(dh, weight, sum, rstd, mean, dx, dweight[k]);
@@ -106,21 +106,18 @@ __global__ void __launch_bounds__(S::threads, 512 / S::threads) backward_rows(co
     next.begin(f.operands(), row, vectors);
   };
   if (first < end) begin(first);
-  Vec<T> weight[S::vecs];
-  load_row<S>(f.weight, vectors, weight);
   float dweight[S::vecs][Vec<T>::size] = {};
   int turn = 0;
   for (int64_t at = first; at < end; at += S::rows) {
     NormRow<S, T> row = next.take();
     const float rstd = next_rstd;
-    const float dot = dot_of(row, weight);
+    const float dot = dot_of<S>(row, f.weight, vectors);
     // Behind the dot product, which needs dh and sum from there; dsum was loaded before it.
     if (at + S::rows < end) begin(at + S::rows);
     const float mean = row_sum<S>(dot, shared[turn]) * rstd / static_cast<float>(f.columns);
     forget<S>(row.dh);
     forget<S>(row.sum);
-    forget<S>(weight);
-    backward_row<kWithH, S>(f, at, rstd, mean, vectors, row, weight, dweight);
+    backward_row<kWithH, S>(f, at, rstd, mean, vectors, row, dweight);
     turn ^= 1;
   }
   if (f.partials != nullptr) store_norm_partials<S, T>(dweight, vectors, f.partials + blockIdx.x * f.columns);
@@ -136,7 +133,7 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
     const int64_t start = row * f.columns;
     float dot = 0;
     for (int64_t c = threadIdx.x; c < f.columns; c += kAnyRowThreads) {
-      dot += to_float(f.dh[start + c]) * to_float(f.weight[c]) * to_float(f.sum[start + c]);
+      dot += to_float(f.dh[start + c]) * f.weight[c] * to_float(f.sum[start + c]);
     }
     const float rstd = f.rstd[row];
     const float mean = block_sum<kAnyRowThreads>(dot, shared) * rstd / static_cast<float>(f.columns);
@@ -144,8 +141,8 @@ __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backwa
       const float xhat = to_float(f.sum[start + c]) * rstd;
       const float d = to_float(f.dh[start + c]);
       const float before = f.dsum == nullptr ? 0.0f : to_float(f.dsum[start + c]);
-      f.dx[start + c] = from_float<T>(before + rstd * (d * to_float(f.weight[c]) - xhat * mean));
-      if constexpr (kWithH) f.h[start + c] = from_float<T>(normed(xhat, to_float(f.weight[c])));
+      f.dx[start + c] = from_float<T>(before + rstd * (d * f.weight[c] - xhat * mean));
+      if constexpr (kWithH) f.h[start + c] = from_float<T>(normed(xhat, f.weight[c]));
       if (f.partials == nullptr) continue;
       float* total = f.partials + blockIdx.x * f.columns + c;
       *total = (row == first ? 0.0f : *total) + d * xhat;
@@ -199,8 +196,8 @@ CudaKernel rmsnorm_grad_cuda(const OpView& v, const CudaTraits&) {
       using G = typename decltype(gradient_tag)::type;
       return [=](const CudaCall& call) {
         float* partials = wants_weight ? static_cast<float*>(call.workspace) : nullptr;
-        const Backward<T> f{rows,          columns,       norm_block_rows(rows), call.in<T>(0),  call.in<T>(1),
-                            call.in<T>(2), call.in<T>(3), call.in<float>(4),     call.out<T>(0), call.out<T>(2),
+        const Backward<T> f{rows,          columns,           norm_block_rows(rows), call.in<T>(0),  call.in<T>(1),
+                            call.in<T>(2), call.in<float>(3), call.in<float>(4),     call.out<T>(0), call.out<T>(2),
                             partials};
         with_h ? launch_rows<true>(f, call.stream) : launch_rows<false>(f, call.stream);
         if (!wants_weight) return;

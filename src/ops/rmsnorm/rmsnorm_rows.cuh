@@ -67,6 +67,28 @@ __device__ void load_row_streaming(const T* row, int vectors, Vec<T> (&to)[S::ve
   }
 }
 
+// Floats of a norm's weight or bias, in 16-byte accesses; all rows read the same, so they come from the L1 cache.
+template <int kSize>
+__device__ void load_floats(const float* from, float (&to)[kSize]) {
+#pragma unroll
+  for (int e = 0; e < kSize; e += 4) {
+    const float4 four = *reinterpret_cast<const float4*>(from + e);
+    to[e] = four.x;
+    to[e + 1] = four.y;
+    to[e + 2] = four.z;
+    to[e + 3] = four.w;
+  }
+}
+
+// Those of vector k of this thread; zeros where the row has no such vector.
+template <class S, int kSize>
+__device__ void load_floats_of_row(const float* row, int k, int vectors, float (&to)[kSize]) {
+  const int at = vector_at<S>(k);
+#pragma unroll
+  for (int e = 0; e < kSize; ++e) to[e] = 0;
+  if (at < vectors) load_floats(row + at * kSize, to);
+}
+
 // The compiler forgets what it knows of these values: it converts a bf16 row a second time in the second pass instead
 // of keeping the floats of the first, which would take twice the registers.
 template <class S, class T>
