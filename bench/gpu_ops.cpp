@@ -132,7 +132,7 @@ std::vector<Case> rmsnorm_cases(const Model& m) {
   const auto rows = [=](const Call& call, const char* name) {
     return call.input(name, DType::bf16, {m.tokens, m.hidden});
   };
-  const auto weight = [=](const Call& call) { return call.input("weight", DType::bf16, {m.hidden}); };
+  const auto weight = [=](const Call& call) { return call.input("weight", DType::f32, {m.hidden}); };
   return {{"rmsnorm", text,
            [=](const Call& call) {
              const BufferId x = rows(call, "x"), delta = rows(call, "delta");
@@ -163,7 +163,7 @@ std::vector<Case> layernorm_cases(const Model& m) {
   const auto rows = [=](const Call& call, const char* name) {
     return call.input(name, DType::bf16, {m.tokens, m.hidden});
   };
-  const auto vector = [=](const Call& call, const char* name, DType dtype = DType::bf16) {
+  const auto vector = [=](const Call& call, const char* name, DType dtype = DType::f32) {
     return call.input(name, dtype, {m.hidden});
   };
   return {{"layernorm", text,

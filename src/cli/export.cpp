@@ -37,7 +37,7 @@ Registered register_export(CLI::App& app) {
   command->footer(
       "DIR gets config.json, model.safetensors, tokenizer.json and what else transformers loads. Weights keep the "
       "dtype\n"
-      "that the training computed in: bf16 runs give bf16 weights, with those of norms in float32.");
+      "that the training computed in: bf16 runs give bf16 weights.");
   return {command, [arguments] { export_run(*arguments); }};
 }
 

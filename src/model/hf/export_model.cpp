@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "model/hf/family.h"
 #include "model/hf/model_directory.h"
+#include "model/hf/rounded.h"
 #include "model/hf/tensor_pieces.h"
 #include "model/hf/transposed.h"
 
@@ -107,6 +108,13 @@ TensorParts exported_tensor(const TensorParts& parameter, const TensorPiece& pie
                   static_cast<size_t>(elements) * size)};
 }
 
+// The dtype of its matrices.
+DType dtype_of(const std::vector<TensorParts>& tensors) {
+  const auto matrix = std::ranges::find_if(tensors, [](const TensorParts& t) { return t.shape.size() > 1; });
+  CHECK(matrix != tensors.end(), "a model without a matrix");
+  return matrix->dtype;
+}
+
 std::vector<TensorParts> exported_tensors(std::span<const TensorParts> parameters, const ModelConfig& model) {
   std::map<std::string_view, const TensorParts*> named;
   for (const TensorParts& parameter : parameters) named[parameter.name] = &parameter;
@@ -115,6 +123,14 @@ std::vector<TensorParts> exported_tensors(std::span<const TensorParts> parameter
     const auto found = named.find(piece.parameter);
     if (found == named.end()) user_error("parameter {} is missing; the model is of another shape", piece.parameter);
     tensors.push_back(exported_tensor(*found->second, piece));
+  }
+  // The dtype of the matrices is that of all.
+  const DType dtype = dtype_of(tensors);
+  for (TensorParts& tensor : tensors) {
+    if (tensor.dtype == dtype) continue;
+    CHECK(tensor.dtype == DType::f32 && dtype == DType::bf16, "{} in a model of {}", name_of(tensor.dtype),
+          name_of(dtype));
+    tensor = {tensor.name, dtype, tensor.shape, {rounded_to_bf16(std::move(tensor.parts))}};
   }
   return tensors;
 }
@@ -145,13 +161,6 @@ int64_t parameter_count(const std::vector<TensorParts>& tensors) {
   return count;
 }
 
-// The dtype of its matrices; those of norms may be f32 beside them.
-DType dtype_of(const std::vector<TensorParts>& tensors) {
-  const auto matrix = std::ranges::find_if(tensors, [](const TensorParts& t) { return t.shape.size() > 1; });
-  CHECK(matrix != tensors.end(), "a model without a matrix");
-  return matrix->dtype;
-}
-
 std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokenizer,
                        const std::vector<TensorParts>& tensors) {
   const std::string start = tokenizer.end_of_text
@@ -171,7 +180,7 @@ std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokeni
       "tokenizer = AutoTokenizer.from_pretrained(\"DIRECTORY\")\n"
       "model = AutoModelForCausalLM.from_pretrained(\"DIRECTORY\")\n"
       "```\n",
-      family_of(model) == HfFamily::gpt2 ? "GPT-2" : "Llama", parameter_count(tensors), name_of(dtype_of(tensors)),
+      family_of(model) == HfFamily::gpt2 ? "GPT-2" : "Llama", parameter_count(tensors), name_of(tensors.front().dtype),
       model.num_hidden_layers, model.hidden_size, model.intermediate_size, model.num_attention_heads,
       model.num_key_value_heads, model.head_dim, model.vocab_size, model.max_position_embeddings,
       model.tie_word_embeddings ? "tied" : "separate", start);
@@ -197,7 +206,7 @@ void export_model(std::span<const TensorParts> parameters, const ModelConfig& mo
                   const std::string& directory) {
   require_exportable(model);
   const std::vector<TensorParts> tensors = exported_tensors(parameters, model);
-  const std::string config = print_config_json(config_of(model, tokenizer), dtype_of(tensors));
+  const std::string config = print_config_json(config_of(model, tokenizer), tensors.front().dtype);
   const std::string target = resolved(directory);
   const std::string unfinished = target + ".export.tmp";
   require_only_exported(target);

@@ -150,6 +150,23 @@ TEST(ModelDirectory, ConvertsBetweenF32AndBf16) {
   }
 }
 
+// Norms are f32 in a run of bf16 matrices.
+TEST(ModelDirectory, AnExportHasOneDtype) {
+  const ModelConfig model = small_model(false, Kind::gpt2);
+  const std::string directory = fresh_directory("model") + "/m";
+  const auto trained = machine_of(model, "bf16", 1);
+  const std::string weight = "layers.1.mlp_norm.weight";
+  const auto elements = static_cast<size_t>(model.hidden_size);
+  const double between = 1 + 0x1p-9;  // no bf16
+  set_tensor(*trained, weight, std::vector<double>(elements, between));
+  ASSERT_EQ(get_tensor(*trained, weight), std::vector<double>(elements, between));
+  export_model(*trained, model, kTokenizer, directory);
+  for (const auto& [name, tensor] : open_model(directory).tensors) EXPECT_EQ(tensor.dtype, DType::bf16) << name;
+  const auto read = machine_of(model, "bf16", 2);
+  load_parameters(*read, open_model(directory));
+  EXPECT_EQ(get_tensor(*read, weight), std::vector<double>(elements, 1));
+}
+
 // GPT-2's own files have no prefix, and masks beside the weights.
 TEST(ModelDirectory, Gpt2WithoutItsPrefix) {
   const ModelConfig model = small_model(true, Kind::gpt2);
@@ -230,7 +247,7 @@ std::unique_ptr<CpuMachine> lively_machine(ModelConfig model, const std::string&
     if (b.kind != BufferKind::parameter || b.shape.size() != 1) continue;
     std::vector<double> values = random_values(b.name, b.elements(), 0.3);
     if (b.name.ends_with("norm.weight")) std::ranges::for_each(values, [](double& value) { value += 1; });
-    set_tensor(*machine, b.name, values);
+    set_tensor(*machine, b.name, rounded(values, DType::bf16));  // as an export in bf16 rounds them
   }
   return machine;
 }
