@@ -120,6 +120,7 @@ void run(const std::string& name, double wanted, const std::vector<std::string>&
   }
   const float loss = loss_of(machine, steps - 1);
   if (const std::string choice = attention_choice(machine); !choice.empty()) fmt::print("attention: {}\n", choice);
+  if (const std::string choice = fused_choice(machine); !choice.empty()) fmt::print("products: {}\n", choice);
   print_table(machine, ops);
   std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
   const double median = seconds[seconds.size() / 2];

@@ -34,6 +34,10 @@ std::string planned_gpu_name();  // empty: none is there
 std::string attention_choice(const Program& program, const CudaTraits& gpu);
 std::string attention_choice(const Machine& machine);
 
+// Which products of a GPU's machine run in one kernel with what follows them, as timed there: "linear_swiglu fused;
+// linear_dx_swiglu_grad apart"; empty without such ops.
+std::string fused_choice(const Machine& machine);
+
 // As its maker calls it; that of a GPU throws DeviceError when there is none.
 std::string device_name(DeviceKind device);
 

@@ -18,6 +18,8 @@ std::string attention_choice(const Program&, const CudaTraits&) { refuse_without
 
 std::string attention_choice(const Machine&) { refuse_without_cuda(); }
 
+std::string fused_choice(const Machine&) { refuse_without_cuda(); }
+
 std::optional<NonFiniteElements> non_finite_on_gpu(const Machine&, const Buffer&) { return std::nullopt; }
 
 GpuRates measured_gpu_rates() { refuse_without_cuda(); }

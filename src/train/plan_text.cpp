@@ -87,6 +87,8 @@ std::vector<std::string> plan_lines(const RunConfig& c, const Program& training,
   if (worker.device == DeviceKind::cuda) {
     const std::string choice = machine == nullptr ? attention_choice(training, worker.gpu) : attention_choice(*machine);
     lines.push_back("attention  " + choice);
+    const std::string fused = machine == nullptr ? "" : fused_choice(*machine);
+    if (!fused.empty()) lines.push_back("products   " + fused);
   }
   return lines;
 }

@@ -189,6 +189,7 @@ TEST(TrainerCuda, SaysWhatTheGpuTook) {
   options.log = printed.file();
   Trainer(test_ops(), config, options).run();
   EXPECT_THAT(printed.text(), HasSubstr("\nattention  own kernel: elements f32\n"));
+  EXPECT_THAT(printed.text(), HasSubstr("\nproducts   linear_dx_swiglu_grad apart; linear_swiglu apart\n"));
   EXPECT_THAT(printed.text(), HasSubstr("\ngpu        "));
   const std::string use = gpu_use_text(total_gpu_use(read_metrics(metrics_path(config.out))));
   EXPECT_THAT(printed.text(), HasSubstr("\ngpu        " + (use.empty() ? "power and clocks are not known" : use)));

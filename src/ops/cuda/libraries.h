@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 struct CUstream_st;
@@ -43,6 +44,9 @@ class CudaLibraries {
 
   // What is learnt while kernels are prepared; the machine fills it before and keeps it after.
   TuningTable tuning;
+
+  // How ops run that one kernel can compute or several ("fused", "apart"), by their kind; for people.
+  std::map<std::string, std::set<std::string>> ways;
 
   // What a library has built for a case, named by the case, shared by the ops that have the same one.
   std::map<std::string, std::shared_ptr<void>> plans;

@@ -83,10 +83,8 @@ size_t fastest(CudaLibraries& libraries, const std::vector<CudaWay>& ways, const
   return best;
 }
 
-}  // namespace
-
-size_t fastest_way(const OpView& v, const CudaTraits& traits, const std::vector<CudaWay>& ways, const std::string& key,
-                   double flops, int64_t workspace_bytes) {
+size_t choose_way(const OpView& v, const CudaTraits& traits, const std::vector<CudaWay>& ways, const std::string& key,
+                  double flops, int64_t workspace_bytes) {
   if (ways.size() == 1 || flops < kShortFlops) return 0;
   const std::string full_key = key_of(v, key);
   const auto kept = std::ranges::find(ways, traits.libraries->tuning.find(full_key), &CudaWay::name);
@@ -97,6 +95,15 @@ size_t fastest_way(const OpView& v, const CudaTraits& traits, const std::vector<
   const size_t best = fastest(*traits.libraries, ways, operands);
   traits.libraries->tuning.set(full_key, ways[best].name);
   return best;
+}
+
+}  // namespace
+
+size_t fastest_way(const OpView& v, const CudaTraits& traits, const std::vector<CudaWay>& ways, const std::string& key,
+                   double flops, int64_t workspace_bytes) {
+  const size_t way = choose_way(v, traits, ways, key, flops, workspace_bytes);
+  traits.libraries->ways[v.op().kind].insert(ways[way].name);
+  return way;
 }
 
 }  // namespace centavo

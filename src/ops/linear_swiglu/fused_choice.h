@@ -16,7 +16,7 @@ struct CudaWay {
 // Which of the ways: the tuning table's for `key` and the op's dtype and alignments, else each is timed once and the
 // fastest entered there. The first where there is no other, where the op is so short that the launch is what would be
 // timed, or where no memory is left to time in, which is not kept. All may use `workspace_bytes`. Needs
-// traits.libraries. Throws DeviceError.
+// traits.libraries, and is entered in their `ways`. Throws DeviceError.
 size_t fastest_way(const OpView& view, const CudaTraits& traits, const std::vector<CudaWay>& ways,
                    const std::string& key, double flops, int64_t workspace_bytes);
 

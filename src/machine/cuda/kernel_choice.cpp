@@ -1,4 +1,6 @@
-// Which attention a program gets on a GPU, in words.
+// Which kernels a program gets on a GPU, in words.
+
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <vector>
@@ -37,6 +39,15 @@ std::string attention_choice(const Program& program, const CudaTraits& gpu) {
 std::string attention_choice(const Machine& machine) {
   const auto& cuda = dynamic_cast<const CudaMachine&>(machine);
   return attention_choice(cuda.program(), cuda.traits());
+}
+
+std::string fused_choice(const Machine& machine) {
+  const auto& cuda = dynamic_cast<const CudaMachine&>(machine);
+  std::string text;
+  for (const auto& [kind, ways] : cuda.traits().libraries->ways) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : "; ", kind, fmt::join(ways, " and "));
+  }
+  return text;
 }
 
 }  // namespace centavo
