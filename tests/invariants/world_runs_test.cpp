@@ -271,7 +271,7 @@ class Kills : public WorldRuns {
 using WorldRunsKills = Kills;
 using LongWorldRuns = Kills;
 
-constexpr int kSomeKills = kSanitized ? 3 : 8;
+constexpr int kSomeKills = kSanitized ? 2 : 8;
 TEST_F(WorldRunsKills, RestartsLoseNothing) { expect_restarts_lose_nothing(kSomeKills); }
 TEST_F(WorldRunsKills, ResumesLoseNothing) { expect_resumes_lose_nothing(kSomeKills); }
 TEST_F(LongWorldRuns, RestartsLoseNothing) { expect_restarts_lose_nothing(50); }
