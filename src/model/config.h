@@ -8,7 +8,8 @@
 namespace centavo {
 
 struct ModelConfig {
-  std::string model_type = "llama";  // or "gpt2": where defaults come from; the fields below say what is computed
+  // Or "qwen2", "gpt2": where defaults come from; the fields below say what is computed.
+  std::string model_type = "llama";
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -23,9 +24,10 @@ struct ModelConfig {
   double layer_norm_epsilon = 1e-5;
   double rope_theta = 10000;
   bool tie_word_embeddings = false;
-  bool attention_bias = false;  // on the q, k, v and o projections
-  bool mlp_bias = false;        // on the projections of the feed-forward
-  int64_t sliding_window = 0;   // 0: none
+  bool attention_bias = false;         // on the projections to q, k and v
+  bool attention_output_bias = false;  // on the projection of the attention's output, o
+  bool mlp_bias = false;               // on the projections of the feed-forward
+  int64_t sliding_window = 0;          // 0: none
   double initializer_range = 0.02;
   int64_t max_position_embeddings = 0;
 

@@ -70,7 +70,7 @@ class Decoder {
     if (angles != kNone) qkv = rope(b_, prefix_ + "rope", qkv, angles, heads, kv_heads);
     const AttentionShape shape = {heads, kv_heads, c_.sliding_window, in.max_seqlen, in.uniform};
     const BufferId y = attention(b_, prefix_ + "attention", qkv, in.cu_seqlens, shape, cache);
-    return project("o", y, c_.hidden_size, c_.attention_bias);
+    return project("o", y, c_.hidden_size, c_.attention_output_bias);
   }
 
   BufferId feed_forward(BufferId h) {

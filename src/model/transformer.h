@@ -48,8 +48,8 @@ struct Transformed {
 //   layers.I.gate_up.weight, with swiglu               [2 intermediate_size, hidden_size]
 //   layers.I.up.weight, with gelu                      [intermediate_size, hidden_size]
 //
-// A bias [out] beside a weight: of norms with layernorm, of qkv and o with attention_bias, of the feed-forward's with
-// mlp_bias.
+// A bias [out] beside a weight: of norms with layernorm, of qkv with attention_bias, of o with attention_output_bias,
+// of the feed-forward's with mlp_bias.
 Transformed transformer(Builder& b, const ModelConfig& config, const TokenInputs& in,
                         const TransformerOptions& options = {});
 

@@ -261,7 +261,7 @@ class RecomputeBits : public ::testing::TestWithParam<std::string> {};
 TEST_P(RecomputeBits, EveryChoiceGivesTheSame) {
   std::vector<Setting> settings = {two_layers(true), two_layers(false), two_layers(true), two_layers(false)};
   settings[0].model.num_hidden_layers = 3;
-  settings[1].model.attention_bias = true;
+  settings[1].model.attention_bias = settings[1].model.attention_output_bias = true;
   settings[2].name = "lora";
   settings[2].lora = LoraSettings{.rank = 4, .alpha = 8};
   settings[3].name = "window";

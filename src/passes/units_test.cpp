@@ -14,7 +14,7 @@ namespace {
 
 Program differentiated(bool tied, const TransformerOptions& options = {}) {
   ModelConfig model = golden_model(tied);
-  model.attention_bias = true;
+  model.attention_bias = model.attention_output_bias = true;
   const BatchShape batch{.sequences = 2, .seq_len = 8, .slots = 2};
   return differentiate(training_forward(test_ops(), model, batch, 8, options), test_ops());
 }

@@ -50,7 +50,7 @@ void make_gpt2(ModelConfig& model) {
   model.norm = "layernorm";
   model.activation = "gelu";
   model.positions = "learned";
-  model.attention_bias = model.mlp_bias = true;
+  model.attention_bias = model.attention_output_bias = model.mlp_bias = true;
 }
 
 // What else a run file may ask for and what brings ops of its own.
@@ -60,7 +60,7 @@ std::vector<RunConfig> variants() {
   all[0].grad_sum = "tree";
   all[1].recompute = "full";
   all[2].offload = "all";
-  all[3].model.attention_bias = true;
+  all[3].model.attention_bias = all[3].model.attention_output_bias = true;
   all[3].model.num_key_value_heads = 2;
   all[4].model.sliding_window = 64;
   make_gpt2(all[5].model);
@@ -83,7 +83,7 @@ std::vector<RunConfig> gpu_variants() {
   all[0].documents = "apart";
   all[1].recompute = "full";
   all[2].offload = "all";
-  all[3].model.attention_bias = true;
+  all[3].model.attention_bias = all[3].model.attention_output_bias = true;
   all[4].model.sliding_window = 256;
   all[5].grad_sum = "tree";
   make_gpt2(all[6].model);

@@ -87,6 +87,7 @@ class Reader {
   void require_keys() const;
   void check_given_shapes() const;
   void take_defaults_of_gpt2();
+  void derive_biases();
   void derive_defaults();
   void check_resolved() const;
 
@@ -184,13 +185,21 @@ void Reader::take_defaults_of_gpt2() {
   if (!was_given("model.activation")) model.activation = "gelu";
   if (!was_given("model.positions")) model.positions = "learned";
   if (!was_given("model.tie_word_embeddings")) model.tie_word_embeddings = true;
-  if (!was_given("model.attention_bias")) model.attention_bias = true;
   if (!was_given("model.mlp_bias")) model.mlp_bias = true;
+}
+
+void Reader::derive_biases() {
+  ModelConfig& model = config_.model;
+  if (!was_given("model.attention_bias")) model.attention_bias = model.model_type != "llama";
+  if (!was_given("model.attention_output_bias")) {
+    model.attention_output_bias = model.attention_bias && model.model_type != "qwen2";
+  }
 }
 
 void Reader::derive_defaults() {
   ModelConfig& model = config_.model;
   if (model.model_type == "gpt2") take_defaults_of_gpt2();
+  derive_biases();
   if (!was_given("model.num_key_value_heads")) model.num_key_value_heads = model.num_attention_heads;
   if (!was_given("model.head_dim")) model.head_dim = model.hidden_size / model.num_attention_heads;
   if (!was_given("model.max_position_embeddings")) model.max_position_embeddings = config_.seq_len;

@@ -125,12 +125,34 @@ TEST(RunConfig, TheDefaultsOfGpt2) {
   EXPECT_EQ(model.norm, "layernorm");
   EXPECT_EQ(model.activation, "gelu");
   EXPECT_EQ(model.positions, "learned");
-  EXPECT_TRUE(model.tie_word_embeddings && model.attention_bias && model.mlp_bias);
+  EXPECT_TRUE(model.tie_word_embeddings && model.attention_bias && model.attention_output_bias && model.mlp_bias);
   const ModelConfig mixed =
       parse(kMinimal, {"model.model_type=gpt2", "model.positions=rope", "model.mlp_bias=false"}).model;
   EXPECT_EQ(mixed.norm, "layernorm");
   EXPECT_EQ(mixed.positions, "rope");
   EXPECT_FALSE(mixed.mlp_bias);
+}
+
+TEST(RunConfig, TheDefaultsOfQwen2) {
+  const RunConfig config = parse(kMinimal, {"model.model_type=qwen2"});
+  ModelConfig expected = parse(kMinimal).model;
+  expected.model_type = "qwen2";
+  expected.attention_bias = true;
+  EXPECT_EQ(config.model, expected);
+  EXPECT_EQ(parse(print(config)), config);
+  EXPECT_FALSE(parse(kMinimal, {"model.model_type=qwen2", "model.attention_bias=false"}).model.attention_bias);
+}
+
+TEST(RunConfig, TheOutputHasABiasWithTheRestUnlessSaidOtherwise) {
+  const auto has = [](const std::vector<std::string>& overrides) {
+    return parse(kMinimal, overrides).model.attention_output_bias;
+  };
+  EXPECT_FALSE(has({}));
+  EXPECT_TRUE(has({"model.attention_bias=true"}));
+  EXPECT_FALSE(has({"model.attention_bias=true", "model.attention_output_bias=false"}));
+  EXPECT_FALSE(has({"model.model_type=gpt2", "model.attention_bias=false"}));
+  EXPECT_TRUE(has({"model.model_type=qwen2", "model.attention_output_bias=true"}));
+  EXPECT_TRUE(has({"model.attention_output_bias=true"}));
 }
 
 TEST(RunConfig, LearnedPositionsEndWithTheirTable) {
@@ -143,7 +165,8 @@ TEST(RunConfig, DifferingKeysInTheOrderOfTheTable) {
   const RunConfig a = parse(kMinimal);
   EXPECT_TRUE(differing_keys(a, a).empty());
   const RunConfig b = parse(kMinimal, {"model.attention_bias=true", "learning_rate=2e-3", "threads=1"});
-  EXPECT_EQ(differing_keys(a, b), (std::vector<std::string>{"learning_rate", "threads", "model.attention_bias"}));
+  EXPECT_EQ(differing_keys(a, b), (std::vector<std::string>{"learning_rate", "threads", "model.attention_bias",
+                                                            "model.attention_output_bias"}));
 }
 
 TEST(RunConfig, HelpNamesEveryKeyAndDefault) {

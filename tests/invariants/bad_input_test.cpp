@@ -355,8 +355,8 @@ TEST_F(BadInput, ModelCommands) {
   refused({"generate", model, "--prompt", "a", "--max-tokens", "-1"}, {"--max-tokens"});
   refused({"eval", model, "--data", path("none.txt")}, {path("none.txt")});
   refused({"eval", model, "--data", path("text.txt"), "--seq-len", "17"}, {"--seq-len 17", "context of 16"});
-  write(fs::path(model) / "config.json", "{\"model_type\": \"qwen2\"}");
-  refused({"generate", model, "--prompt", "a"}, {model + "/config.json: model_type is \"qwen2\""});
+  write(fs::path(model) / "config.json", "{\"model_type\": \"gemma\"}");
+  refused({"generate", model, "--prompt", "a"}, {model + "/config.json: model_type is \"gemma\""});
 }
 
 TEST_F(BadInput, AGpuThatIsNotThere) {

@@ -27,7 +27,7 @@ ModelConfig tiny(ModelConfig c) {
   c.num_attention_heads = 2;
   c.num_key_value_heads = c.model_type == "gpt2" ? 2 : 1;
   c.head_dim = 4;
-  c.attention_bias = c.mlp_bias = true;
+  c.attention_bias = c.attention_output_bias = c.mlp_bias = true;
   c.initializer_range = 0.4;
   return c;
 }

@@ -66,6 +66,21 @@ TEST(OneBuilder, PrefillAndDecodeEqualTheWhole) {
   }
 }
 
+TEST(OneBuilder, BiasesOfTheAttentionStandAlone) {
+  for (const bool qkv : {false, true}) {
+    for (const bool o : {false, true}) {
+      ModelConfig model = golden_model(true);
+      model.attention_bias = qkv;
+      model.attention_output_bias = o;
+      const Program program = decoding(test_ops(), model, 1, 1, kLength);
+      for (const char* layer : {"layers.0.", "layers.1."}) {
+        EXPECT_EQ(program.find(layer + std::string("qkv.bias")) != kNone, qkv);
+        EXPECT_EQ(program.find(layer + std::string("o.bias")) != kNone, o);
+      }
+    }
+  }
+}
+
 TEST(OneBuilder, ASampleIsRepeatableAndEndsWithTheContext) {
   const RunConfig config = micro_run(fresh_directory("sample"), {"model.max_position_embeddings=40"});
   Trainer trainer(test_ops(), config, {});

@@ -4,7 +4,7 @@
     python3 -m venv build/venv && build/venv/bin/pip install torch transformers safetensors
     build/venv/bin/python tests/reference/check_transformers.py /tmp/exports
 
-For each directory NAME (Llama, Mistral, GPT-2) with logits NAME.json (of the tokens below, as centavo computed them):
+For each directory NAME (Llama, Mistral, Qwen2, GPT-2) with logits NAME.json (of the tokens below, as centavo computed them):
 loads it with AutoModelForCausalLM and asserts that no key is missing, unexpected or of another shape; that every weight
 has the file's dtype; that saved again it has the same tensors, which is what centavo reads; and that the logits agree, by
 norm, within 1e-5 in float32. In bfloat16 both sides round every activation, each in its own places: there the two are

@@ -13,7 +13,11 @@ const ExportedTokenizer kTokenizer = {"{\"not\": \"read here\"}\n", SpecialToken
 ModelConfig small_model(bool tied, Kind kind) {
   if (kind == Kind::gpt2) return golden_gpt2_model(tied);
   ModelConfig model = golden_model(tied);
-  model.attention_bias = model.mlp_bias = kind == Kind::llama_with_biases;
+  model.attention_bias = model.attention_output_bias = model.mlp_bias = kind == Kind::llama_with_biases;
+  if (kind == Kind::qwen2) {
+    model.model_type = "qwen2";
+    model.attention_bias = true;
+  }
   return model;
 }
 

@@ -14,9 +14,9 @@ namespace centavo::testing {
 // A tokenizer.json of two words; the exporter copies it.
 extern const ExportedTokenizer kTokenizer;
 
-enum class Kind { llama, llama_with_biases, gpt2 };
+enum class Kind { llama, llama_with_biases, qwen2, gpt2 };
 
-// golden_model or golden_gpt2_model of models.h, with biases where the kind has them.
+// golden_model or golden_gpt2_model of models.h, with the biases and the model_type of the kind.
 ModelConfig small_model(bool tied, Kind kind);
 
 // With random parameters, biases too.

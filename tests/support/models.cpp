@@ -75,7 +75,7 @@ ModelConfig golden_gpt2_model(bool tied) {
   c.norm = "layernorm";
   c.activation = "gelu";
   c.positions = "learned";
-  c.attention_bias = c.mlp_bias = true;
+  c.attention_bias = c.attention_output_bias = c.mlp_bias = true;
   c.num_key_value_heads = c.num_attention_heads;
   return c;
 }

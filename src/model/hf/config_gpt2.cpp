@@ -76,7 +76,7 @@ ConfigJson read_gpt2_config(const ConfigReader& r) {
   model.norm = "layernorm";
   model.activation = "gelu";
   model.positions = "learned";
-  model.attention_bias = model.mlp_bias = true;
+  model.attention_bias = model.attention_output_bias = model.mlp_bias = true;
   for (const SizeKey& key : kSizes) model.*key.place = read_size(r, key);
   read_widths(r, model);
   model.layer_norm_epsilon = r.number("layer_norm_epsilon", 1e-5);

@@ -14,18 +14,18 @@ using nlohmann::ordered_json;
 constexpr const char* kTransformersVersion = "5.0.0";
 
 const std::vector<std::string>& model_types() {
-  static const std::vector<std::string> all = {"gpt2", "llama", "mistral"};
+  static const std::vector<std::string> all = {"gpt2", "llama", "mistral", "qwen2"};
   return all;
 }
 
 std::string model_type_of(const ConfigReader& r) {
   const json* type = r.given("model_type");
   if (type == nullptr || !type->is_string()) {
-    r.refuse("model_type", " and names no model type; centavo reads gpt2, llama and mistral");
+    r.refuse("model_type", " and names no model type; centavo reads gpt2, llama, mistral and qwen2");
   }
   std::string name = type->get<std::string>();
   if (std::ranges::find(model_types(), name) == model_types().end()) {
-    r.refuse("model_type", "; centavo reads gpt2, llama and mistral{}", did_you_mean(name, model_types()));
+    r.refuse("model_type", "; centavo reads gpt2, llama, mistral and qwen2{}", did_you_mean(name, model_types()));
   }
   return name;
 }

@@ -37,7 +37,7 @@ ModelConfig llama_model() {
   c.rms_norm_eps = 1e-4;
   c.rope_theta = 500000;
   c.tie_word_embeddings = true;
-  c.attention_bias = true;
+  c.attention_bias = c.attention_output_bias = true;
   c.initializer_range = 0.01;
   c.max_position_embeddings = 1024;
   return c;
@@ -96,7 +96,7 @@ TEST(ConfigJson, AnAbsentKeyTakesTheDefaultOfLlama) {
   expect("rms_norm_eps", [](ConfigJson& c) { c.model.rms_norm_eps = 1e-6; });
   expect("rope_theta", [](ConfigJson& c) { c.model.rope_theta = 10000; });
   expect("tie_word_embeddings", [](ConfigJson& c) { c.model.tie_word_embeddings = false; });
-  expect("attention_bias", [](ConfigJson& c) { c.model.attention_bias = false; });
+  expect("attention_bias", [](ConfigJson& c) { c.model.attention_bias = c.model.attention_output_bias = false; });
   expect("initializer_range", [](ConfigJson& c) { c.model.initializer_range = 0.02; });
   expect("bos_token_id", [](ConfigJson& c) { c.bos_token_id = 1; });
   expect("eos_token_id", [](ConfigJson& c) { c.eos_token_ids = {2}; });
@@ -136,6 +136,38 @@ TEST(ConfigJson, MistralHasOtherDefaults) {
   EXPECT_EQ(parse(file).model, expected);
 }
 
+TEST(ConfigJson, Qwen2HasOtherDefaults) {
+  json file = {{"model_type", "qwen2"}};
+  ModelConfig expected;
+  expected.model_type = "qwen2";
+  expected.vocab_size = 151936;
+  expected.hidden_size = 4096;
+  expected.intermediate_size = 22016;
+  expected.num_hidden_layers = expected.num_attention_heads = expected.num_key_value_heads = 32;
+  expected.head_dim = 128;
+  expected.rms_norm_eps = 1e-6;
+  expected.attention_bias = true;
+  expected.max_position_embeddings = 32768;
+  EXPECT_EQ(parse(file), (ConfigJson{expected, std::nullopt, {}}));
+
+  // A window that is not in use is none.
+  file.update({{"use_sliding_window", false}, {"sliding_window", 131072}, {"max_window_layers", 28}});
+  EXPECT_EQ(parse(file).model, expected);
+}
+
+TEST(ConfigJson, RefusesWhatNoQwen2Has) {
+  const auto with_qwen2 = [](const char* key, const json& value) {
+    return json{{"model_type", "qwen2"}, {key, value}};
+  };
+  expect_refused(with_qwen2("use_sliding_window", true), "use_sliding_window is true; only layers from");
+  expect_refused(with_qwen2("layer_types", {"full_attention", "sliding_attention"}), "all full_attention here");
+  expect_refused(with_qwen2("attention_bias", false),
+                 "attention_bias is false; a qwen2 has biases on q, k and v alone");
+  expect_refused(with_qwen2("mlp_bias", true), "mlp_bias is true; a qwen2 has biases on q, k and v alone");
+  expect_refused(with_qwen2("architectures", {"Qwen2ForTokenClassification"}), "centavo reads Qwen2ForCausalLM");
+  expect_refused(with_qwen2("num_attention_heads", 16), "16 is not a multiple of num_key_value_heads 32");
+}
+
 TEST(ConfigJson, RotaryPositionsInBothSpellings) {
   json file = without("rope_theta");
   file["rope_parameters"] = {{"rope_theta", 500000.0}, {"rope_type", "default"}};
@@ -157,7 +189,7 @@ TEST(ConfigJson, RotaryPositionsInBothSpellings) {
 }
 
 TEST(ConfigJson, RefusesWhatItCannotCompute) {
-  expect_refused(with("model_type", "qwen2"), "model_type is \"qwen2\"; centavo reads gpt2, llama and mistral");
+  expect_refused(with("model_type", "gemma"), "model_type is \"gemma\"; centavo reads gpt2, llama, mistral and qwen2");
   expect_refused(with("model_type", "lama"), "did you mean llama?");
   expect_refused(without("model_type"), "model_type and names no model type");
   expect_refused(with("architectures", {"LlamaForSequenceClassification"}), "centavo reads LlamaForCausalLM");
@@ -219,11 +251,25 @@ TEST(ConfigJson, ReadsBackWhatItWrites) {
   EXPECT_EQ(print_config_json(config, DType::bf16), text);
 
   ConfigJson windowed{llama_model(), std::nullopt, {}};
-  windowed.model.attention_bias = false;
+  windowed.model.attention_bias = windowed.model.attention_output_bias = false;
   windowed.model.sliding_window = 64;
   const std::string mistral = print_config_json(windowed, DType::f32);
   EXPECT_EQ(parse_config_json(mistral, "x"), windowed);
   EXPECT_EQ(parse_json(mistral)["model_type"], "mistral");
+}
+
+TEST(ConfigJson, BiasesOnQKAndVAloneAreAQwen2) {
+  ConfigJson config{llama_model(), 7, {8}};
+  config.model.attention_output_bias = false;
+  const std::string text = print_config_json(config, DType::bf16);
+  const json file = parse_json(text);
+  EXPECT_EQ(file["model_type"], "qwen2");
+  EXPECT_EQ(file["architectures"], json({"Qwen2ForCausalLM"}));
+  EXPECT_EQ(file["use_sliding_window"], false);
+  EXPECT_FALSE(file.contains("attention_bias"));
+  config.model.model_type = "qwen2";
+  EXPECT_EQ(parse_config_json(text, "x"), config);
+  EXPECT_EQ(print_config_json(config, DType::bf16), text);
 }
 
 TEST(ConfigJson, WritesEveryCommonKeyInBothSpellings) {
@@ -260,6 +306,18 @@ TEST(ConfigJson, RefusesToWriteWhatNoClassHolds) {
   EXPECT_EQ(family_of(model), HfFamily::llama);
   model.hidden_size = 96;
   require_exportable(model);
+  model.mlp_bias = true;
+  require_exportable(model);
+  model.attention_output_bias = false;
+  EXPECT_NE(why_not_exportable(model).find("mlp_bias and attention_bias without"), std::string::npos);
+  model.mlp_bias = false;
+  require_exportable(model);
+  model.sliding_window = 8;
+  EXPECT_NE(why_not_exportable(model).find("both attention_bias and a sliding window of 8"), std::string::npos);
+  model.sliding_window = 0;
+  model.attention_bias = false;
+  model.attention_output_bias = true;
+  EXPECT_NE(why_not_exportable(model).find("attention_output_bias without attention_bias"), std::string::npos);
 
   const auto why = [](const auto& change) {
     ModelConfig changed = gpt2_model();
@@ -275,10 +333,11 @@ TEST(ConfigJson, RefusesToWriteWhatNoClassHolds) {
   EXPECT_NE(why([](ModelConfig& c) { c.norm = "rmsnorm"; }), "");
   EXPECT_NE(why([](ModelConfig& c) { c.activation = "swiglu"; }), "");
   for (const auto& change : std::vector<std::function<void(ModelConfig&)>>{
-           [](ModelConfig& c) { c.attention_bias = false; }, [](ModelConfig& c) { c.mlp_bias = false; },
-           [](ModelConfig& c) { c.num_key_value_heads = 2; }, [](ModelConfig& c) { c.head_dim = 16; },
-           [](ModelConfig& c) { c.sliding_window = 4; }}) {
-    EXPECT_NE(why(change).find("Hugging Face's GPT-2 has attention_bias and mlp_bias"), std::string::npos);
+           [](ModelConfig& c) { c.attention_bias = false; }, [](ModelConfig& c) { c.attention_output_bias = false; },
+           [](ModelConfig& c) { c.mlp_bias = false; }, [](ModelConfig& c) { c.num_key_value_heads = 2; },
+           [](ModelConfig& c) { c.head_dim = 16; }, [](ModelConfig& c) { c.sliding_window = 4; }}) {
+    EXPECT_NE(why(change).find("Hugging Face's GPT-2 has attention_bias, attention_output_bias and mlp_bias"),
+              std::string::npos);
   }
 }
 

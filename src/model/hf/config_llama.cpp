@@ -1,9 +1,10 @@
-// Llama, and Mistral, which is Llama with a sliding window.
+// Llama; Mistral, which is Llama with a sliding window; and Qwen2, which is Llama with biases on q, k and v.
 
 #include <algorithm>
 #include <array>
 
 #include "model/hf/config_reader.h"
+#include "model/hf/family.h"
 
 namespace centavo {
 namespace {
@@ -13,9 +14,10 @@ using nlohmann::ordered_json;
 
 // A size of 0 stands for one derived from others.
 struct Family {
+  HfFamily id;
   std::string model_type;
   std::string architecture;
-  std::string layer_type;
+  std::optional<int64_t> bos, eos;
   ModelConfig defaults;
 };
 
@@ -40,10 +42,22 @@ ModelConfig mistral_defaults() {
   return c;
 }
 
-const std::array<Family, 2>& families() {
-  static const std::array<Family, 2> all = {{
-      {"llama", "LlamaForCausalLM", "full_attention", llama_defaults()},
-      {"mistral", "MistralForCausalLM", "sliding_attention", mistral_defaults()},
+ModelConfig qwen2_defaults() {
+  ModelConfig c = llama_defaults();
+  c.model_type = "qwen2";
+  c.vocab_size = 151936;
+  c.intermediate_size = 22016;
+  c.num_key_value_heads = 32;
+  c.attention_bias = true;
+  c.max_position_embeddings = 32768;
+  return c;
+}
+
+const std::array<Family, 3>& families() {
+  static const std::array<Family, 3> all = {{
+      {HfFamily::llama, "llama", "LlamaForCausalLM", 1, 2, llama_defaults()},
+      {HfFamily::mistral, "mistral", "MistralForCausalLM", 1, 2, mistral_defaults()},
+      {HfFamily::qwen2, "qwen2", "Qwen2ForCausalLM", {}, {}, qwen2_defaults()},
   }};
   return all;
 }
@@ -103,9 +117,17 @@ void read_heads(const ConfigReader& r, ModelConfig& model) {
   r.require_head_dim(model.head_dim);
 }
 
-// Llama has no window, whatever the file says; Mistral's null is none.
+// Llama has no window, whatever the file says; Qwen2's sliding_window counts only with use_sliding_window; Mistral's
+// null is none.
 void read_window(const ConfigReader& r, const Family& family, ModelConfig& model) {
-  if (family.model_type == "llama") {
+  if (family.id == HfFamily::qwen2) {
+    if (r.flag("use_sliding_window", false)) {
+      r.refuse("use_sliding_window",
+               "; only layers from max_window_layers on have it, and centavo's are all of one kind");
+    }
+    return;
+  }
+  if (family.id == HfFamily::llama) {
     if (r.given("sliding_window") != nullptr) r.refuse("sliding_window", "; a llama has none, use model_type mistral");
     return;
   }
@@ -113,24 +135,50 @@ void read_window(const ConfigReader& r, const Family& family, ModelConfig& model
   model.sliding_window = off ? 0 : r.size("sliding_window", kMostSize, model.sliding_window);
 }
 
-void check_layer_types(const ConfigReader& r, const Family& family, const ModelConfig& model) {
+void check_layer_types(const ConfigReader& r, const ModelConfig& model) {
   const json* list = r.given("layer_types");
   if (list == nullptr) return;
-  const std::string expected = model.sliding_window > 0 ? family.layer_type : "full_attention";
+  const std::string expected = model.sliding_window > 0 ? "sliding_attention" : "full_attention";
   const auto fits = [&](const json& type) { return type == expected; };
   if (!list->is_array() || !std::ranges::all_of(*list, fits)) {
     r.refuse("layer_types", "; centavo computes layers that are all {} here", expected);
   }
 }
 
-void check_mathematics(const ConfigReader& r, const Family& family) {
+void check_mathematics(const ConfigReader& r) {
   const json* activation = r.given("hidden_act");
   if (activation != nullptr && *activation != "silu" && *activation != "swish") {
     r.refuse("hidden_act", "; centavo computes silu only");
   }
   if (r.number("partial_rotary_factor", 1) != 1) r.refuse("partial_rotary_factor", "; centavo turns whole heads only");
-  for (const char* bias : {"attention_bias", "mlp_bias"}) {
-    if (family.model_type == "mistral" && r.flag(bias, false)) r.refuse(bias, "; a mistral has no biases");
+}
+
+// Llama's are what the file says. The other classes pass over these keys, so a file that says otherwise is refused.
+void read_biases(const ConfigReader& r, const Family& family, ModelConfig& model) {
+  const bool attention = family.defaults.attention_bias;
+  model.attention_bias = r.flag("attention_bias", attention);
+  model.mlp_bias = r.flag("mlp_bias", false);
+  if (family.id == HfFamily::llama) {
+    model.attention_output_bias = model.attention_bias;
+    return;
+  }
+  const char* wrong = model.attention_bias != attention ? "attention_bias" : model.mlp_bias ? "mlp_bias" : nullptr;
+  if (wrong == nullptr) return;
+  r.refuse(wrong, "; a {} has {}", family.model_type, attention ? "biases on q, k and v alone" : "no biases");
+}
+
+// The keys that one family alone has.
+void write_own_keys(const ModelConfig& model, HfFamily family, ordered_json& j) {
+  if (family == HfFamily::mistral) {
+    j["sliding_window"] = model.sliding_window;
+  } else if (family == HfFamily::qwen2) {
+    j["use_sliding_window"] = false;
+    j["sliding_window"] = nullptr;
+    j["max_window_layers"] = model.num_hidden_layers;
+  } else {
+    j["attention_bias"] = model.attention_bias;
+    j["mlp_bias"] = model.mlp_bias;
+    j["pretraining_tp"] = 1;
   }
 }
 
@@ -139,26 +187,25 @@ void check_mathematics(const ConfigReader& r, const Family& family) {
 ConfigJson read_llama_config(const ConfigReader& r, const std::string& model_type) {
   const Family& family = *std::ranges::find(families(), model_type, &Family::model_type);
   r.require_architecture(family.architecture.c_str());
-  check_mathematics(r, family);
+  check_mathematics(r);
   ConfigJson config;
   ModelConfig& model = config.model;
   model = family.defaults;
   for (const SizeKey& key : kSizes) model.*key.place = r.size(key.name, key.most, family.defaults.*key.place);
   read_heads(r, model);
   read_window(r, family, model);
-  check_layer_types(r, family, model);
+  check_layer_types(r, model);
   model.rms_norm_eps = r.number("rms_norm_eps", model.rms_norm_eps);
   model.rope_theta = rope_theta(r, model.rope_theta);
   model.tie_word_embeddings = r.flag("tie_word_embeddings", false);
-  model.attention_bias = r.flag("attention_bias", false);
-  model.mlp_bias = r.flag("mlp_bias", false);
+  read_biases(r, family, model);
   model.initializer_range = r.initializer_range(model.initializer_range);
-  r.read_special_tokens(config, 1, 2);
+  r.read_special_tokens(config, family.bos, family.eos);
   return config;
 }
 
 ordered_json llama_config(const ModelConfig& model) {
-  const Family& family = families()[model.sliding_window > 0 ? 1 : 0];
+  const Family& family = *std::ranges::find(families(), family_of(model), &Family::id);
   ordered_json j;
   j["architectures"] = {family.architecture};
   j["model_type"] = family.model_type;
@@ -171,13 +218,7 @@ ordered_json llama_config(const ModelConfig& model) {
   j["rope_scaling"] = nullptr;
   j["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", model.rope_theta}};
   j["tie_word_embeddings"] = model.tie_word_embeddings;
-  if (model.sliding_window > 0) {
-    j["sliding_window"] = model.sliding_window;
-  } else {
-    j["attention_bias"] = model.attention_bias;
-    j["mlp_bias"] = model.mlp_bias;
-    j["pretraining_tp"] = 1;
-  }
+  write_own_keys(model, family.id, j);
   j["attention_dropout"] = 0.0;
   return j;
 }

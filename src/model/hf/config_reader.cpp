@@ -55,9 +55,9 @@ bool ConfigReader::flag(const char* key, bool otherwise) const {
   return found->get<bool>();
 }
 
-std::vector<int64_t> ConfigReader::ids(const char* key, int64_t otherwise) const {
+std::vector<int64_t> ConfigReader::ids(const char* key, std::optional<int64_t> otherwise) const {
   const auto found = root_.find(key);
-  if (found == root_.end()) return {otherwise};
+  if (found == root_.end()) return otherwise ? std::vector{*otherwise} : std::vector<int64_t>();
   if (found->is_null()) return {};
   const json list = found->is_array() ? *found : json::array({*found});
   std::vector<int64_t> all;
@@ -90,7 +90,8 @@ double ConfigReader::initializer_range(double otherwise) const {
   return range != nullptr && *range == 0 ? 0 : number("initializer_range", otherwise);
 }
 
-void ConfigReader::read_special_tokens(ConfigJson& config, int64_t bos, int64_t eos) const {
+void ConfigReader::read_special_tokens(ConfigJson& config, std::optional<int64_t> bos,
+                                       std::optional<int64_t> eos) const {
   const std::vector<int64_t> begins = ids("bos_token_id", bos);
   if (begins.size() > 1) refuse("bos_token_id", " and must be one token id");
   if (!begins.empty()) config.bos_token_id = begins[0];

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,15 +37,15 @@ class ConfigReader {
   double number(const nlohmann::json& object, const char* key, double otherwise) const;
   double number(const char* key, double otherwise) const { return number(root_, key, otherwise); }
   bool flag(const char* key, bool otherwise) const;
-  // Absent: the family's default; null: none.
-  std::vector<int64_t> ids(const char* key, int64_t otherwise) const;
+  // Absent: the family's default, if it has one; null: none.
+  std::vector<int64_t> ids(const char* key, std::optional<int64_t> otherwise) const;
 
   // What every family has.
   void require_architecture(const char* architecture) const;
   void require_plain_weights() const;
   void require_head_dim(int64_t head_dim) const;
   double initializer_range(double otherwise) const;
-  void read_special_tokens(ConfigJson& config, int64_t bos, int64_t eos) const;
+  void read_special_tokens(ConfigJson& config, std::optional<int64_t> bos, std::optional<int64_t> eos) const;
 
  private:
   static std::string shortened(const nlohmann::json& value);

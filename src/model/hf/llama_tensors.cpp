@@ -43,7 +43,7 @@ void add_layer(Table& table, const ModelConfig& c, int64_t layer) {
   table.add(ours + "qkv.weight", width, qkv("weight"));
   if (c.attention_bias) table.add(ours + "qkv.bias", 0, qkv("bias"));
   table.add(ours + "o.weight", q_rows, {{attention + "o_proj.weight", width}});
-  if (c.attention_bias) table.add(ours + "o.bias", 0, {{attention + "o_proj.bias", width}});
+  if (c.attention_output_bias) table.add(ours + "o.bias", 0, {{attention + "o_proj.bias", width}});
   table.add(ours + "mlp_norm.weight", 0, {{theirs + "post_attention_layernorm.weight", width}});
   const auto gate_up = [&](const std::string& kind) {
     return std::vector<Part>{{mlp + "gate_proj." + kind, c.intermediate_size},

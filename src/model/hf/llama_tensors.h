@@ -5,7 +5,7 @@
 //   layers.N.qkv.weight         [(H+2K) D, C]   …self_attn.q_proj.weight, k_proj, v_proj, end to end
 //   layers.N.qkv.bias           [(H+2K) D]      …q_proj.bias, k_proj, v_proj       with attention_bias
 //   layers.N.o.weight           [C, H D]        …self_attn.o_proj.weight
-//   layers.N.o.bias             [C]             …self_attn.o_proj.bias             with attention_bias
+//   layers.N.o.bias             [C]             …self_attn.o_proj.bias             with attention_output_bias
 //   layers.N.mlp_norm.weight    [C]             …post_attention_layernorm.weight
 //   layers.N.gate_up.weight     [2 F, C]        …mlp.gate_proj.weight, up_proj, end to end
 //   layers.N.gate_up.bias       [2 F]           …gate_proj.bias, up_proj           with mlp_bias
@@ -14,8 +14,8 @@
 //   norm.weight                 [C]             model.norm.weight
 //   head.weight                 [V, C]          lm_head.weight                     unless tied
 //
-// Rotary positions pair element i of a head with element i + D/2 in both, so no row moves. Mistral's names are the
-// same. Source: transformers, modeling_llama.py.
+// Rotary positions pair element i of a head with element i + D/2 in both, so no row moves. Mistral's and Qwen2's
+// names are the same. Source: transformers, modeling_llama.py.
 #pragma once
 
 #include "model/hf/tensor_pieces.h"

@@ -32,7 +32,7 @@ struct Variant {
 std::vector<Variant> variants() {
   std::vector<Variant> all;
   for (const bool tied : {false, true}) {
-    for (const Kind kind : {Kind::llama, Kind::llama_with_biases, Kind::gpt2}) {
+    for (const Kind kind : {Kind::llama, Kind::llama_with_biases, Kind::qwen2, Kind::gpt2}) {
       for (const char* policy : {"fp32", "bf16"}) all.push_back({tied, kind, policy});
     }
   }
@@ -75,6 +75,17 @@ TEST(LlamaTensors, RowsByHand) {
   EXPECT_EQ(at("mlp.up_proj.weight").first_row, 40);
   EXPECT_EQ(at("mlp.up_proj.weight").parameter, "layers.1.gate_up.weight");
   EXPECT_EQ(at("self_attn.o_proj.bias").shape, Shape{32});
+}
+
+TEST(LlamaTensors, Qwen2HasBiasesOnQKAndVAlone) {
+  std::vector<std::string> vectors;
+  for (const TensorPiece& piece : llama_tensors(small_model(true, Kind::qwen2))) {
+    if (piece.tensor.starts_with("model.layers.0.") && piece.shape.size() == 1) vectors.push_back(piece.tensor);
+  }
+  const std::string layer = "model.layers.0.";
+  EXPECT_EQ(vectors, (std::vector<std::string>{layer + "input_layernorm.weight", layer + "self_attn.q_proj.bias",
+                                               layer + "self_attn.k_proj.bias", layer + "self_attn.v_proj.bias",
+                                               layer + "post_attention_layernorm.weight"}));
 }
 
 TEST(ModelDirectory, ExportAndLoadKeepEveryBit) {
@@ -270,9 +281,10 @@ void expect_same_logits(const ModelConfig& model, const std::string& policy, con
 }
 
 TEST(ModelDirectory, ALoadedModelComputesTheSameLogits) {
+  const std::map<Kind, const char*> kinds = {
+      {Kind::llama, ""}, {Kind::llama_with_biases, "-bias"}, {Kind::qwen2, "-qwen2"}, {Kind::gpt2, "-gpt2"}};
   for (const Variant& v : variants()) {
-    const char* kind = v.kind == Kind::gpt2 ? "-gpt2" : v.kind == Kind::llama ? "" : "-bias";
-    const std::string name = fmt::format("{}{}-{}", v.tied ? "tied" : "untied", kind, v.policy);
+    const std::string name = fmt::format("{}{}-{}", v.tied ? "tied" : "untied", kinds.at(v.kind), v.policy);
     expect_same_logits(small_model(v.tied, v.kind), v.policy, name);
   }
   ModelConfig windowed = small_model(false, Kind::llama);
