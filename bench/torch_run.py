@@ -145,7 +145,7 @@ class Block(nn.Module):
         self.repeat = 1  # copies of each key and value head, for kernels that know no groups
         self.attn_norm, self.mlp_norm = norm_of(m), norm_of(m)
         self.qkv = Linear(width, (self.heads + 2 * self.kv_heads) * self.size, m["attention_bias"])
-        self.o = Linear(self.heads * self.size, width, m["attention_bias"])
+        self.o = Linear(self.heads * self.size, width, m["attention_output_bias"])
         self.up = Linear(width, (2 if self.gated else 1) * inside, m["mlp_bias"])
         self.down = Linear(inside, width, m["mlp_bias"])
 
