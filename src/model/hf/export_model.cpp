@@ -161,6 +161,17 @@ int64_t parameter_count(const std::vector<TensorParts>& tensors) {
   return count;
 }
 
+const char* in_words(HfFamily family) {
+  switch (family) {
+    case HfFamily::llama: return "Llama";
+    case HfFamily::mistral: return "Mistral";
+    case HfFamily::qwen2: return "Qwen2";
+    case HfFamily::gpt2: return "GPT-2";
+  }
+  CHECK(false, "a family that is none");
+  return "";
+}
+
 std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokenizer,
                        const std::vector<TensorParts>& tensors) {
   const std::string start = tokenizer.end_of_text
@@ -180,10 +191,9 @@ std::string model_card(const ModelConfig& model, const ExportedTokenizer& tokeni
       "tokenizer = AutoTokenizer.from_pretrained(\"DIRECTORY\")\n"
       "model = AutoModelForCausalLM.from_pretrained(\"DIRECTORY\")\n"
       "```\n",
-      family_of(model) == HfFamily::gpt2 ? "GPT-2" : "Llama", parameter_count(tensors), name_of(tensors.front().dtype),
-      model.num_hidden_layers, model.hidden_size, model.intermediate_size, model.num_attention_heads,
-      model.num_key_value_heads, model.head_dim, model.vocab_size, model.max_position_embeddings,
-      model.tie_word_embeddings ? "tied" : "separate", start);
+      in_words(family_of(model)), parameter_count(tensors), name_of(tensors.front().dtype), model.num_hidden_layers,
+      model.hidden_size, model.intermediate_size, model.num_attention_heads, model.num_key_value_heads, model.head_dim,
+      model.vocab_size, model.max_position_embeddings, model.tie_word_embeddings ? "tied" : "separate", start);
 }
 
 ConfigJson config_of(const ModelConfig& model, const ExportedTokenizer& tokenizer) {

@@ -39,8 +39,7 @@ std::string why_no_llama(const ModelConfig& m) {
   }
   if (has_qkv_bias_alone(m) && m.mlp_bias) {
     return "no Hugging Face model has mlp_bias and attention_bias without attention_output_bias; leave out mlp_bias, "
-           "as "
-           "Qwen2 does, or set all three, as Llama does";
+           "as Qwen2 does, or set all three, as Llama does";
   }
   return {};
 }
