@@ -4,7 +4,6 @@
 // centavo bench --list
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,6 +20,7 @@
 #include "cli/commands.h"
 #include "cli/device_argument.h"
 #include "cli/profile_place.h"
+#include "cli/standing_line.h"
 #include "ops/all.h"
 #include "plan/calibrate.h"
 #include "plan/ceilings.h"
@@ -64,11 +64,11 @@ void print_out(const std::string& text) {
 
 // One line that is written over on a terminal, a line a part elsewhere.
 void show_progress(int64_t part, int64_t parts, const std::string& what) {
-  const bool terminal = ::isatty(STDERR_FILENO) == 1;
+  static StandingLine standing;
   const std::string line = fmt::format("[{}/{}] {}", part + 1, parts, what);
-  std::fputs((terminal ? "\r\033[K" + line : line + "\n").c_str(), stderr);
-  if (terminal && part + 1 == parts) std::fputs("\r\033[K", stderr);
-  std::fflush(stderr);
+  standing.show(line);
+  if (part + 1 == parts) standing.clear();
+  if (!standing.is_terminal()) fmt::print(stderr, "{}\n", line);
 }
 
 // Half of what is there: the machine has other things to do. A GPU has not.

@@ -15,6 +15,7 @@ class StandingLine {
   StandingLine(const StandingLine&) = delete;
   StandingLine& operator=(const StandingLine&) = delete;
 
+  bool is_terminal() const { return is_terminal_; }
   void show(const std::string& text) {
     if (!is_terminal_) return;
     std::fputs(("\r" + text + "\033[K").c_str(), stderr);

@@ -1,29 +1,14 @@
 #include "passes/precision.h"
 
 #include "base/nearest.h"
+#include "program/bound_as.h"
 
 namespace centavo {
 namespace {
 
-// Is the buffer bound to a slot of this type anywhere?
-std::vector<bool> bound_as(const Program& program, const OpTable& ops, auto matches) {
-  std::vector<bool> bound(program.buffers.size(), false);
-  const auto mark = [&](BufferId id, const Slot& slot) {
-    if (id != kNone && matches(slot.type)) bound[static_cast<size_t>(program.root(id))] = true;
-  };
-  for (const Section& section : program.sections) {
-    for (const Op& op : section.ops) {
-      const OpDef& def = ops.at(op.kind);
-      for (size_t i = 0; i < op.inputs.size(); ++i) mark(op.inputs[i], def.inputs[i]);
-      for (size_t i = 0; i < op.outputs.size(); ++i) mark(op.outputs[i].buffer, def.outputs[i]);
-    }
-  }
-  return bound;
-}
-
 void set_dtypes(Program& program, const OpTable& ops, const PrecisionPolicy& policy) {
-  const auto compute = bound_as(program, ops, [](Type t) { return t == Type::compute || t == Type::product; });
-  const auto statistic = bound_as(program, ops, [](Type t) { return t == Type::statistic; });
+  const auto compute = roots_bound_as(program, ops, {Type::compute, Type::product});
+  const auto statistic = roots_bound_as(program, ops, {Type::statistic});
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     Buffer& b = program.buffers[i];
     const auto root = static_cast<size_t>(program.root(static_cast<BufferId>(i)));

@@ -7,7 +7,7 @@
 //
 //   fp32             everything f32
 //   bf16             weights and activations bf16; gradients, moments and a master copy of the weights f32:
-//                    16 bytes a parameter
+//                    18 bytes a parameter
 //   bf16_stochastic  weights, gradients and moments bf16, no master; updates are rounded stochastically so that small
 //                    ones are kept on average: 8 bytes a parameter
 //   fp64             everything f64; the tests' oracle

@@ -1,7 +1,7 @@
 // Data parallelism: R ranks take different micro-batches of a step, and what need not be kept R times is cut.
 //
 // A rank computes gradients from its own tokens; they are summed over ranks, and every rank must end the step with the
-// same weights. The plain form (DDP) keeps everything on every rank and sums the gradients: 16 bytes a parameter with
+// same weights. The plain form (DDP) keeps everything on every rank and sums the gradients: 18 bytes a parameter with
 // bf16 weights and an fp32 master, R times. ZeRO observes that a rank needs the optimizer state only of the parameters
 // it updates, the summed gradient only of the same, and a weight only while a layer computes. So each is cut over
 // ranks:

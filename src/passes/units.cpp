@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include "ops/fill/fill.h"
+#include "program/bound_as.h"
 
 namespace centavo {
 namespace {
@@ -28,21 +28,8 @@ std::string without_suffix(const std::string& name, const std::string& suffix) {
   return name.ends_with(suffix) ? name.substr(0, name.size() - suffix.size()) : name;
 }
 
-// What an op reads in the accumulator of the compute dtype: the parameters of norms.
-std::set<BufferId> read_as_statistics(const Program& program, const OpTable& ops) {
-  std::set<BufferId> found;
-  for (const Section& section : program.sections) {
-    for (const Op& op : section.ops) {
-      const std::vector<Slot>& slots = ops.at(op.kind).inputs;
-      for (size_t i = 0; i < op.inputs.size(); ++i) {
-        if (slots[i].type == Type::statistic) found.insert(op.inputs[i]);
-      }
-    }
-  }
-  return found;
-}
-
 std::string unit_name(const Buffer& parameter, int32_t layer, bool of_norm) {
+  CHECK(!of_norm || parameter.shape.size() == 1, "{} is a matrix that is read as a statistic", parameter.name);
   std::string name = of_norm ? "norms" : "vectors";
   if (parameter.shape.size() > 1) {
     name = layer >= 0 ? fmt::format("layers.{}", layer) : without_suffix(parameter.name, ".weight");
@@ -57,7 +44,8 @@ struct Group {
 };
 
 std::vector<Group> groups_of(const Program& program, const OpTable& ops) {
-  const std::set<BufferId> of_norms = read_as_statistics(program, ops);
+  // Read in the accumulator of the compute dtype: the parameters of norms.
+  const std::vector<bool> statistics = roots_bound_as(program, ops, {Type::statistic});
   const std::map<BufferId, int32_t> layers = layers_of(program);
   std::vector<Group> groups;
   for (size_t i = 0; i < program.buffers.size(); ++i) {
@@ -65,7 +53,7 @@ std::vector<Group> groups_of(const Program& program, const OpTable& ops) {
     if (!is_plain_parameter(b)) continue;
     const auto id = static_cast<BufferId>(i);
     const auto layer = layers.find(id);
-    const std::string unit = unit_name(b, layer == layers.end() ? -1 : layer->second, of_norms.contains(id));
+    const std::string unit = unit_name(b, layer == layers.end() ? -1 : layer->second, statistics[i]);
     auto group = std::ranges::find(groups, unit, &Group::unit);
     if (group == groups.end()) group = groups.insert(group, {unit, {}});
     group->parameters.push_back(b.name);

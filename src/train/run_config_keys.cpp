@@ -54,7 +54,7 @@ std::vector<Key> make_keys() {
        &R::precision,
        kOptional,
        Choices{"fp32", "bf16", "bf16-stochastic"},
-       "fp32; bf16 with fp32 master weights; bf16 alone with stochastic rounding",
+       "fp32; bf16 with fp32 master weights; bf16 alone with stochastic rounding; norms multiply in fp32 under each",
        {}},
       {"device",
        &R::device,

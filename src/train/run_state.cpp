@@ -11,10 +11,12 @@ constexpr std::string_view kOwnCounter = "micro_step";
 
 void require_stored(const Checkpoint& checkpoint, const LogicalTensor& wanted) {
   const StoredTensor* stored = checkpoint.find(wanted.name);
-  if (stored == nullptr) user_error("the checkpoint lacks {}; it belongs to another model", wanted.name);
+  if (stored == nullptr)
+    user_error("the checkpoint lacks {}; it belongs to another model, or to another centavo", wanted.name);
   if (stored->dtype == wanted.dtype && stored->shape == wanted.shape) return;
-  user_error("the checkpoint's {} is {}{}, this run's is {}{}; it belongs to another model", wanted.name,
-             name_of(stored->dtype), to_string(stored->shape), name_of(wanted.dtype), to_string(wanted.shape));
+  user_error("the checkpoint's {} is {}{}, this run's is {}{}; it belongs to another model, or to another centavo",
+             wanted.name, name_of(stored->dtype), to_string(stored->shape), name_of(wanted.dtype),
+             to_string(wanted.shape));
 }
 
 void require_same_tensors(const Checkpoint& checkpoint, const std::vector<LogicalTensor>& wanted) {
@@ -23,7 +25,9 @@ void require_same_tensors(const Checkpoint& checkpoint, const std::vector<Logica
   }
   for (const StoredTensor& stored : checkpoint.tensors) {
     if (stored.name == kOwnCounter || std::ranges::count(wanted, stored.name, &LogicalTensor::name) > 0) continue;
-    user_error("the checkpoint holds {}, which this run does not have; it belongs to another model", stored.name);
+    user_error(
+        "the checkpoint holds {}, which this run does not have; it belongs to another model, or to another centavo",
+        stored.name);
   }
 }
 

@@ -191,7 +191,8 @@ TEST_F(Ranks, OddModelsAreCutTheSame) {
         RunConfig c = config_of(directory_, setting, row);
         c.model.num_hidden_layers = std::stoi(layers);
         c.model.tie_word_embeddings = std::string(tied) == "true";
-        c.model.attention_bias = c.model.attention_output_bias = true;
+        c.model.attention_bias = true;
+        c.model.attention_output_bias = std::string(tied) == "false";
         c.model.sliding_window = 5;
         c.recompute = "full";
         c.offload = "all";

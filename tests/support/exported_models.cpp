@@ -25,10 +25,11 @@ std::unique_ptr<CpuMachine> machine_of(const ModelConfig& model, const std::stri
   Program program = decoding(test_ops(), model, 1, 4, 16);
   auto machine = machine_for(precision(std::move(program), test_ops(), precision_policy(policy)));
   initialize_parameters(*machine, model, seed);
-  // Biases start at zero, which would hide rows that went elsewhere. An export in bf16 rounds those of norms: here, too.
+  // Biases start at zero, which would hide rows that went elsewhere. An export in bf16 rounds those of norms.
   for (const Buffer& b : machine->program().buffers) {
     if (!b.name.ends_with(".bias")) continue;
-    set_tensor(*machine, b.name, rounded(random_values(b.name, b.elements(), 0.1), DType::bf16));
+    const std::vector<double> values = random_values(b.name, b.elements(), 0.1);
+    set_tensor(*machine, b.name, policy == "bf16" ? rounded(values, DType::bf16) : values);
   }
   return machine;
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 
 #include "base/rng.h"
 #include "machine/cpu/cpu_machine.h"
@@ -12,6 +11,7 @@
 #include "ops/all.h"
 #include "passes/differentiate.h"
 #include "passes/place.h"
+#include "program/bound_as.h"
 #include "program/verify.h"
 
 namespace centavo::testing {
@@ -85,15 +85,10 @@ Program build(const Forward& forward, DType dtype) {
   Builder b(ops(), "micro", dtype);
   forward(b);
   Program& program = b.program;
-  std::set<BufferId> statistics;  // roots
-  for (const Op& op : program.sections.front().ops) {
-    for (size_t i = 0; i < op.inputs.size(); ++i) {
-      const bool is_statistic = ops().at(op.kind).inputs[i].type == Type::statistic;
-      if (is_statistic && op.inputs[i] != kNone) statistics.insert(program.root(op.inputs[i]));
-    }
-  }
+  const std::vector<bool> statistics = roots_bound_as(program, ops(), {Type::statistic});
   for (size_t i = 0; i < program.buffers.size(); ++i) {
-    if (statistics.contains(program.root(static_cast<BufferId>(i)))) program.buffers[i].dtype = accumulator_of(dtype);
+    const auto root = static_cast<size_t>(program.root(static_cast<BufferId>(i)));
+    if (statistics[root]) program.buffers[i].dtype = accumulator_of(dtype);
   }
   return std::move(program);
 }

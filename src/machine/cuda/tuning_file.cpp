@@ -11,7 +11,7 @@
 namespace centavo {
 namespace {
 
-constexpr int kWay = 2;  // counted up when choices are made another way
+constexpr int kWay = 3;  // counted up when choices are made another way
 
 // NVIDIA H200 -> nvidia-h200
 std::string file_name(std::string text) {

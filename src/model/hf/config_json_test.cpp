@@ -160,6 +160,9 @@ TEST(ConfigJson, RefusesWhatNoQwen2Has) {
     return json{{"model_type", "qwen2"}, {key, value}};
   };
   expect_refused(with_qwen2("use_sliding_window", true), "use_sliding_window is true; only layers from");
+  json no_layer_has_it = with_qwen2("use_sliding_window", true);
+  no_layer_has_it["max_window_layers"] = 100;
+  EXPECT_EQ(parse(no_layer_has_it).model.sliding_window, 0);
   expect_refused(with_qwen2("layer_types", {"full_attention", "sliding_attention"}), "all full_attention here");
   expect_refused(with_qwen2("attention_bias", false),
                  "attention_bias is false; a qwen2 has biases on q, k and v alone");

@@ -121,7 +121,8 @@ void read_heads(const ConfigReader& r, ModelConfig& model) {
 // null is none.
 void read_window(const ConfigReader& r, const Family& family, ModelConfig& model) {
   if (family.id == HfFamily::qwen2) {
-    if (r.flag("use_sliding_window", false)) {
+    const bool windowed = r.size("max_window_layers", kMostLayers, 28) < model.num_hidden_layers;
+    if (windowed && r.flag("use_sliding_window", false)) {
       r.refuse("use_sliding_window",
                "; only layers from max_window_layers on have it, and centavo's are all of one kind");
     }

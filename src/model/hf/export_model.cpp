@@ -128,8 +128,10 @@ std::vector<TensorParts> exported_tensors(std::span<const TensorParts> parameter
   const DType dtype = dtype_of(tensors);
   for (TensorParts& tensor : tensors) {
     if (tensor.dtype == dtype) continue;
-    CHECK(tensor.dtype == DType::f32 && dtype == DType::bf16, "{} in a model of {}", name_of(tensor.dtype),
-          name_of(dtype));
+    if (tensor.dtype != DType::f32 || dtype != DType::bf16) {
+      user_error("{} is {} in a model of {}, which no export holds; it was not written by centavo", tensor.name,
+                 name_of(tensor.dtype), name_of(dtype));
+    }
     tensor = {tensor.name, dtype, tensor.shape, {rounded_to_bf16(std::move(tensor.parts))}};
   }
   return tensors;

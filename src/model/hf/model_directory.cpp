@@ -146,9 +146,12 @@ void check_tensors(const ModelDirectory& model) {
 }
 
 std::string precision_of(const ModelDirectory& model) {
-  // Norms may be f32 in a model of bf16 matrices.
+  // What norms multiply and add is f32 in either.
+  const auto is_of_norm = [](const std::string& parameter) {
+    return parameter.ends_with("norm.weight") || parameter.ends_with("norm.bias");
+  };
   const auto is_bf16 = [&](const TensorPiece& piece) {
-    return piece.shape.size() == 1 || model.tensors.find(piece.tensor)->second.dtype == DType::bf16;
+    return is_of_norm(piece.parameter) || model.tensors.find(piece.tensor)->second.dtype == DType::bf16;
   };
   return std::ranges::all_of(tensor_pieces(model.config.model), is_bf16) ? "bf16" : "fp32";
 }

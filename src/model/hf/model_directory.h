@@ -35,9 +35,10 @@ struct ExportedTokenizer {
   std::optional<SpecialToken> end_of_text;  // begins and ends every document of the training
 };
 
-// Writes the parameters that `machine` holds, in their dtype: a model that computes in bf16 is exported in bf16, with
-// the very weights that were validated; f32 master copies stay in the checkpoints. The tensors are
-// read from the machine in pieces. A tied head is left out. Equal parameters give equal bytes.
+// Writes the parameters that `machine` holds, in the dtype of its matrices: a model that computes in bf16 is exported in
+// bf16, with the matrices that were validated. Its parameters of norms, which were f32, are rounded, as a reader of one
+// dtype would do; so losses differ in the last digits. f32 master copies stay in the checkpoints. The tensors are read
+// from the machine in pieces. A tied head is left out. Equal parameters give equal bytes.
 //
 // The files appear whole: they are written to `directory`.export.tmp, which then takes the name. An earlier export at
 // `directory` is replaced; anything else in it is a UserError, and nothing is changed.
@@ -53,7 +54,7 @@ void export_model(std::span<const TensorParts> parameters, const ModelConfig& mo
 struct ModelDirectory {
   std::string path;
   ConfigJson config;
-  std::string precision;  // in which to run it: bf16 when every tensor is, else fp32
+  std::string precision;  // in which to run it: bf16 when every tensor but those of norms is, else fp32
   std::vector<SafetensorsFile> files;
   std::map<std::string, TensorView, std::less<>> tensors;  // by Hugging Face's names, as long as `files` lives
 };

@@ -258,7 +258,8 @@ std::unique_ptr<CpuMachine> lively_machine(ModelConfig model, const std::string&
     if (b.kind != BufferKind::parameter || b.shape.size() != 1) continue;
     std::vector<double> values = random_values(b.name, b.elements(), 0.3);
     if (b.name.ends_with("norm.weight")) std::ranges::for_each(values, [](double& value) { value += 1; });
-    set_tensor(*machine, b.name, rounded(values, DType::bf16));  // as an export in bf16 rounds them
+    // As an export in bf16 rounds them.
+    set_tensor(*machine, b.name, policy == "bf16" ? rounded(values, DType::bf16) : values);
   }
   return machine;
 }

@@ -37,6 +37,8 @@ constexpr double kShortFlops = 1e9;  // about 2 us: what is measured below it is
 constexpr double kLongFlops = 2e10;
 constexpr float kAloneMs = 16;
 
+constexpr float kLeastMs = 0.001f;  // whatever an event says
+
 // Before the first of them, so that it does not find the GPU cooler than the others do.
 constexpr float kHeatMs = 60;
 
@@ -46,14 +48,14 @@ constexpr float kClearlyFaster = 0.995f;
 // Keeps the GPU busy for kHeatMs; enqueue(i) enqueues the i-th launch, of about_ms each.
 template <class Enqueue>
 void heat(float about_ms, Enqueue&& enqueue) {
-  const auto launches = static_cast<int64_t>(kHeatMs / about_ms);
+  const auto launches = static_cast<int64_t>(kHeatMs / std::max(about_ms, kLeastMs));
   for (int64_t i = 0; i < launches; ++i) enqueue(i);
 }
 
 // Milliseconds of one launch among many of the same; enqueue(i) enqueues the i-th.
 template <class Enqueue>
 float time_alone(CUstream_st* stream, float about_ms, Enqueue&& enqueue) {
-  const int64_t launches = std::max<int64_t>(1, static_cast<int64_t>(kAloneMs / 2 / about_ms));
+  const int64_t launches = std::max<int64_t>(1, static_cast<int64_t>(kAloneMs / 2 / std::max(about_ms, kLeastMs)));
   const Event start;
   const Event end;
   for (int64_t i = 0; i < 2 * launches; ++i) {

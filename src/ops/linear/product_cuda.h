@@ -7,8 +7,8 @@
 // rounded to c once, what is added included. f32 is multiplied as f32, not as tf32. 8-bit operands: UserError.
 //
 // The algorithm is fixed when the product is prepared: the tuning table's (ops/cuda/libraries.h), else the fastest of
-// up to 16 that cuBLASLt proposes, timed once on random numbers and entered there; a short product takes the first
-// proposal. Split sums are kept in f32 in the workspace and added in a fixed order, never with atomics: deterministic
+// up to 16 that cuBLASLt proposes, timed on random numbers and entered there (long ones hot, the longest on a part of
+// their rows); a short product takes the first proposal. Split sums are kept in f32 in the workspace and added in a fixed order, never with atomics: deterministic
 // for a given algorithm. The order of sums is the algorithm's. Error: that of product.h with k + 4 replaced by k + 8
 // (partial sums are added once more; the tensor cores' sums of a few products are not rounded to nearest).
 //

@@ -69,10 +69,12 @@ float ms_of(const CudaKernel& kernel, const Operands& operands, CUstream_st* str
   return time_alone(stream, end.ms_since(start), [&](int64_t launch) { operands.run(kernel, launch, stream); });
 }
 
-size_t fastest(CudaLibraries& libraries, const std::vector<CudaWay>& ways, const Operands& operands) {
+size_t fastest(CudaLibraries& libraries, const std::vector<CudaWay>& ways, const Operands& operands, bool is_long) {
   size_t best = 0;
-  const float about_ms = ms_of(ways[0].kernel, operands, libraries.stream());
-  heat(about_ms, [&](int64_t launch) { operands.run(ways[0].kernel, launch, libraries.stream()); });
+  if (is_long) {
+    const float about_ms = ms_of(ways[0].kernel, operands, libraries.stream());
+    heat(about_ms, [&](int64_t launch) { operands.run(ways[0].kernel, launch, libraries.stream()); });
+  }
   float best_ms = ms_of(ways[0].kernel, operands, libraries.stream());
   for (size_t i = 1; i < ways.size(); ++i) {
     const float ms = ms_of(ways[i].kernel, operands, libraries.stream());
@@ -92,7 +94,7 @@ size_t choose_way(const OpView& v, const CudaTraits& traits, const std::vector<C
   Operands operands(v, workspace_bytes);
   if (!traits.libraries->has_room_for_scratch(operands.bytes())) return 0;
   operands.lie_in(traits.libraries->scratch(operands.bytes()));
-  const size_t best = fastest(*traits.libraries, ways, operands);
+  const size_t best = fastest(*traits.libraries, ways, operands, flops >= kLongFlops);
   traits.libraries->tuning.set(full_key, ways[best].name);
   return best;
 }
