@@ -35,10 +35,10 @@ struct ExportedTokenizer {
   std::optional<SpecialToken> end_of_text;  // begins and ends every document of the training
 };
 
-// Writes the parameters that `machine` holds, in the dtype of its matrices: a model that computes in bf16 is exported in
-// bf16, with the matrices that were validated. Its parameters of norms, which were f32, are rounded, as a reader of one
-// dtype would do; so losses differ in the last digits. f32 master copies stay in the checkpoints. The tensors are read
-// from the machine in pieces. A tied head is left out. Equal parameters give equal bytes.
+// Writes the parameters that `machine` holds, in the dtype of its matrices: a model that computes in bf16 is exported
+// in bf16, with the matrices that were validated. Its parameters of norms, which were f32, are rounded, as a reader of
+// one dtype would do; so losses differ in the last digits. f32 master copies stay in the checkpoints. The tensors are
+// read from the machine in pieces. A tied head is left out. Equal parameters give equal bytes.
 //
 // The files appear whole: they are written to `directory`.export.tmp, which then takes the name. An earlier export at
 // `directory` is replaced; anything else in it is a UserError, and nothing is changed.
