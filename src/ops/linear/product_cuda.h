@@ -8,9 +8,10 @@
 //
 // The algorithm is fixed when the product is prepared: the tuning table's (ops/cuda/libraries.h), else the fastest of
 // up to 16 that cuBLASLt proposes, timed on random numbers and entered there (long ones hot, the longest on a part of
-// their rows); a short product takes the first proposal. Split sums are kept in f32 in the workspace and added in a fixed order, never with atomics: deterministic
-// for a given algorithm. The order of sums is the algorithm's. Error: that of product.h with k + 4 replaced by k + 8
-// (partial sums are added once more; the tensor cores' sums of a few products are not rounded to nearest).
+// their rows); a short product takes the first proposal. Split sums are kept in f32 in the workspace and added in a
+// fixed order, never with atomics: deterministic for a given algorithm. The order of sums is the algorithm's. Error:
+// that of product.h with k + 4 replaced by k + 8 (partial sums are added once more; the tensor cores' sums of a few
+// products are not rounded to nearest).
 //
 // C shares no memory with A, B or bias.
 #pragma once
