@@ -153,7 +153,8 @@ void advise_on_gpus(const Report& report, std::vector<std::string>& advice) {
         "The NVIDIA driver runs but libcuda.so.1 is missing; install libcuda1 of the same version, or "
         "start the container with --gpus all.");
   } else {
-    advice.emplace_back("There is no NVIDIA driver; with a GPU 'apt install nvidia-driver' brings it.");
+    advice.emplace_back(
+        "There is no NVIDIA driver; with a GPU install one from NVIDIA's repository, 580 or newer for CUDA 13.");
   }
 }
 

@@ -37,7 +37,8 @@ Registered register_export(CLI::App& app) {
   command->footer(
       "DIR gets config.json, model.safetensors, tokenizer.json and what else transformers loads. Weights keep the "
       "dtype\n"
-      "that the training computed in: bf16 runs give bf16 weights.");
+      "that the training computed in: bf16 runs give bf16 weights,\n"
+      "and those of norms, which train in fp32, are rounded to it.");
   return {command, [arguments] { export_run(*arguments); }};
 }
 

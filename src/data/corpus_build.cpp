@@ -171,8 +171,8 @@ class CorpusBuilder {
     const int64_t held_out = manifest.validation.documents + manifest.near_duplicates;
     if (manifest.train.documents == 0) {
       user_error(
-          "no document is left to train on: all {} were held out; give more text, or hold nothing out "
-          "(validation fraction 0)",
+          "no document is left to train on: all {} were held out; give more documents, or hold nothing out "
+          "(a validation fraction of 0; a run needs validation_every = 0 then)",
           held_out);
     }
     if (options_.validation_fraction > 0 && manifest.validation.documents == 0) {

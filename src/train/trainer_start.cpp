@@ -172,9 +172,9 @@ void Trainer::refuse_other_runs() const {
   const bool has_checkpoints = !list_checkpoints(config_.out).empty();
   if (!resumes() && has_checkpoints) {
     user_error(
-        "{} holds the checkpoints of an earlier run; continue it with --resume or choose another directory "
-        "with out=DIR",
-        config_.out);
+        "{} holds the checkpoints of an earlier run; continue it with 'centavo resume {}' or choose another "
+        "directory with out=DIR",
+        config_.out, config_.out);
   }
   if (options_.start == TrainOptions::Start::resume && !has_checkpoints) {
     user_error("{} holds no checkpoint to resume from; train without --resume", config_.out);

@@ -179,7 +179,7 @@ TEST_F(BadInput, AnotherRunsDirectory) {
   train_refused({"--resume"}, {out().string(), "no checkpoint", "without --resume"});
   train_refused({"--resume", "out=" + path("nowhere")}, {path("nowhere"), "no checkpoint"});
   trained();
-  train_refused({}, {out().string(), "earlier run", "--resume"});
+  train_refused({}, {out().string(), "earlier run", "centavo resume"});
   train_refused({"out=" + path("text.txt")}, {path("text.txt"), "Not a directory"}, 4);
 }
 
