@@ -143,7 +143,7 @@ TEST_F(BadInput, Texts) {
   write(path("empty.txt"), "");
   train_refused({"text=" + path("empty.txt")}, {path("empty.txt"), "there is no text", "give some"});
   write(path("short.txt"), "0123456789abcdef");
-  train_refused({"text=" + path("short.txt")}, {"no document is left to train on", "give more text"});
+  train_refused({"text=" + path("short.txt")}, {"no document is left to train on", "give more documents"});
   train_refused({"text="}, {"no text", "add text=PATH or data=DIR"});
   file_refused(run_text().substr(run_text().find('\n') + 1), {"no text", "add text=PATH or data=DIR"});
 }
