@@ -127,14 +127,13 @@ __global__ void __launch_bounds__(kAnyRowThreads) norm_any_row(const Forward<T> 
 
 template <class T>
 void launch(const Forward<T>& f, cudaStream_t stream) {
-  if (fits_row_shapes<T>(f.columns) && aligned_for_vectors({f.x, f.delta, f.weight, f.bias, f.h, f.sum})) {
-    visit_row_shape(f.columns / Vec<T>::size, [&](auto shape) {
-      using S = decltype(shape);
-      norm_rows<S><<<blocks_for(f.rows, S::rows), S::threads, 0, stream>>>(f);
-    });
-  } else {
-    norm_any_row<<<blocks_for(f.rows, 1), kAnyRowThreads, 0, stream>>>(f);
-  }
+  visit_norm_kernel<T>(
+      f.columns, {f.x, f.delta, f.weight, f.bias, f.h, f.sum},
+      [&](auto shape) {
+        using S = decltype(shape);
+        norm_rows<S><<<blocks_for(f.rows, S::rows), S::threads, 0, stream>>>(f);
+      },
+      [&] { norm_any_row<<<blocks_for(f.rows, 1), kAnyRowThreads, 0, stream>>>(f); });
   check_launch("layernorm");
 }
 

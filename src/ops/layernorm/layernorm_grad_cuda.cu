@@ -5,8 +5,7 @@
 // and 16 C bytes a block of rows, most of them inside the L2 cache; where h is wanted its bytes as well. It may lie
 // where dh does: each thread writes of it what it has read of dh. Weight and bias come from the L1 cache.
 //
-// How rows are cut depends on the shape alone, so the same bits come out of every GPU. There are as many blocks as a
-// GPU of 128 multiprocessors runs at once: a second wave of a few blocks would take as long as the first.
+// How rows are cut depends on the shape alone, so the same bits come out of every GPU.
 
 #include "ops/cuda/floats.cuh"
 #include "ops/layernorm/layernorm.h"
@@ -17,13 +16,11 @@ namespace centavo {
 namespace {
 
 constexpr int kAnyRowThreads = 256;
-constexpr int64_t kMultiprocessors = 128;  // that the blocks of a call are meant to fill
 
 template <class T>
 struct Backward {
-  int64_t rows;
+  NormBlocks blocks;
   int64_t columns;
-  int64_t block_rows;
   const T *dh, *dsum, *sum;
   const float *weight, *mean, *rstd;
   const float* bias;  // with kWithH
@@ -149,8 +146,8 @@ __global__ void __launch_bounds__(S::threads, kResidentBlocks<S, T>) backward_ro
   extern __shared__ int4 next_row[];
   __shared__ alignas(16) Sums shared[2][S::warps];
   const int vectors = static_cast<int>(f.columns) / Vec<T>::size;
-  const int64_t first = blockIdx.x * f.block_rows + threadIdx.x / S::row_threads;
-  const int64_t end = min((blockIdx.x + int64_t{1}) * f.block_rows, f.rows);
+  const int64_t first = f.blocks.begin(blockIdx.x) + threadIdx.x / S::row_threads;
+  const int64_t end = f.blocks.begin(blockIdx.x + int64_t{1});
   NextNormRow<S, T> next(next_row, f.dsum != nullptr);
   float next_mean = 0;
   float next_rstd = 0;
@@ -187,8 +184,8 @@ __global__ void __launch_bounds__(S::threads, kResidentBlocks<S, T>) backward_ro
 template <bool kWithH, class T>
 __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backward<T> f) {
   __shared__ float shared[kAnyRowThreads / 32];
-  const int64_t first = blockIdx.x * f.block_rows;
-  const int64_t end = min(first + f.block_rows, f.rows);
+  const int64_t first = f.blocks.begin(blockIdx.x);
+  const int64_t end = f.blocks.begin(blockIdx.x + int64_t{1});
   for (int64_t row = first; row < end; ++row) {
     const int64_t start = row * f.columns;
     const float mean = f.mean[row];
@@ -232,30 +229,21 @@ void prepare_rows(int64_t columns) {
 
 template <bool kWithH, class T>
 void launch_rows(const Backward<T>& f, cudaStream_t stream) {
-  const unsigned blocks = blocks_for(f.rows, f.block_rows);
-  if (fits_row_shapes<T>(f.columns) &&
-      aligned_for_vectors({f.dh, f.dsum, f.sum, f.weight, f.bias, f.dx, f.h, f.partials})) {
-    visit_row_shape(f.columns / Vec<T>::size, [&](auto shape) {
-      using S = decltype(shape);
-      backward_rows<kWithH, S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
-    });
-  } else {
-    backward_any_rows<kWithH><<<blocks, kAnyRowThreads, 0, stream>>>(f);
-  }
+  const unsigned blocks = blocks_for(f.blocks.count, 1);
+  visit_norm_kernel<T>(
+      f.columns, {f.dh, f.dsum, f.sum, f.weight, f.bias, f.dx, f.h, f.partials},
+      [&](auto shape) {
+        using S = decltype(shape);
+        backward_rows<kWithH, S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
+      },
+      [&] { backward_any_rows<kWithH><<<blocks, kAnyRowThreads, 0, stream>>>(f); });
   check_launch("layernorm_grad");
 }
 
-int64_t block_rows_of(const OpView& v) {
-  const int64_t rows = v.rows(0);
-  const int64_t columns = v.columns(0);
+NormBlocks blocks_of(const OpView& v) {
   return visit_cuda(v.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    int64_t block_rows = norm_block_rows(rows);
-    if (!fits_row_shapes<T>(columns)) return block_rows;
-    visit_row_shape(columns / Vec<T>::size, [&](auto shape) {
-      block_rows = norm_block_rows(rows, kMultiprocessors * kResidentBlocks<decltype(shape), T>);
-    });
-    return block_rows;
+    return norm_blocks<T>(v.rows(0), v.columns(0), [](auto shape) { return kResidentBlocks<decltype(shape), T>; });
   });
 }
 
@@ -284,7 +272,7 @@ using AddPartials = std::function<void(const float* partials, const CudaCall&)>;
 AddPartials add_partials_of(const OpView& v) {
   if (!wants_sums(v)) return [](const float*, const CudaCall&) {};
   const int64_t columns = v.columns(0);
-  const int64_t blocks = ceil_div(v.rows(0), block_rows_of(v));
+  const int64_t blocks = blocks_of(v).count;
   const auto dtype_of = [&](size_t output) { return v.has_output(output) ? v.output(output).dtype : DType::f32; };
   const auto bind_of = [&](size_t output) { return v.has_output(output) ? v.op().outputs[output].bind : Bind::write; };
   const Bind weight_bind = bind_of(1), bias_bind = bind_of(2);
@@ -305,15 +293,13 @@ AddPartials add_partials_of(const OpView& v) {
 }  // namespace
 
 int64_t layernorm_grad_cuda_workspace(const OpView& v, const CudaTraits&) {
-  const int64_t blocks = ceil_div(v.rows(0), block_rows_of(v));
-  return wants_sums(v) ? blocks * 2 * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
+  return wants_sums(v) ? blocks_of(v).count * 2 * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
 }
 
 CudaKernel layernorm_grad_cuda(const OpView& v, const CudaTraits&) {
-  const int64_t rows = v.rows(0);
+  const NormBlocks blocks = blocks_of(v);
   const int64_t columns = v.columns(0);
   const bool sums = wants_sums(v);
-  const int64_t block_rows = block_rows_of(v);
   const AddPartials add_partials = add_partials_of(v);
   return visit_cuda(v.input(0).dtype, [&](auto tag) -> CudaKernel {
     using T = typename decltype(tag)::type;
@@ -321,9 +307,18 @@ CudaKernel layernorm_grad_cuda(const OpView& v, const CudaTraits&) {
     with_h ? prepare_rows<true, T>(columns) : prepare_rows<false, T>(columns);
     return [=](const CudaCall& call) {
       float* partials = sums ? static_cast<float*>(call.workspace) : nullptr;
-      const Backward<T> f{rows,           columns,           block_rows,        call.in<T>(0),     call.in<T>(1),
-                          call.in<T>(2),  call.in<float>(3), call.in<float>(4), call.in<float>(5), call.in<float>(6),
-                          call.out<T>(0), call.out<T>(3),    partials};
+      const Backward<T> f{blocks,
+                          columns,
+                          call.in<T>(0),
+                          call.in<T>(1),
+                          call.in<T>(2),
+                          call.in<float>(3),
+                          call.in<float>(4),
+                          call.in<float>(5),
+                          call.in<float>(6),
+                          call.out<T>(0),
+                          call.out<T>(3),
+                          partials};
       with_h ? launch_rows<true>(f, call.stream) : launch_rows<false>(f, call.stream);
       add_partials(partials, call);
     };

@@ -168,8 +168,8 @@ float median(std::vector<float> values) {
   return values[values.size() / 2];
 }
 
-// Milliseconds of each candidate; those that did not run are taken out. The candidates take turns, so that what the
-// clock does in between meets all of them; the first turn loads their code.
+// Milliseconds of each candidate; those that do not run on `product`, the whole or a part, are taken out. They take
+// turns, so that what the clock does in between meets all of them; the first turn loads their code.
 std::vector<float> time_candidates(CudaLibraries& libraries, const Case& product, const Operands& operands,
                                    size_t rounds, std::vector<Algorithm>& candidates) {
   cublasLtContext* const cublas = libraries.cublas_lt();
@@ -234,8 +234,9 @@ std::optional<Found> fastest(CudaLibraries& libraries, const Case& whole) {
                    "timing a product");
     };
   };
-  const float shortest = *std::ranges::min_element(ms);
-  heat(shortest, launch_of(0));
+  const auto first = std::ranges::min_element(ms);
+  const float shortest = *first;
+  heat(shortest, launch_of(static_cast<size_t>(first - ms.begin())));
   for (size_t i = 0; i < ms.size(); ++i) {
     ms[i] = ms[i] > kWorthTimingAgain * shortest ? std::numeric_limits<float>::infinity()
                                                  : time_alone(libraries.stream(), ms[i], launch_of(i));

@@ -9,11 +9,35 @@
 
 namespace centavo {
 
-// Rows of a block, where `blocks` of them (about 512, as a rule) fill a GPU; more than 64 rows to a block save little.
-inline int64_t norm_block_rows(int64_t rows, int64_t blocks = 512) {
-  return std::clamp<int64_t>(ceil_div(rows, blocks), 8, 64);
+// How rows are cut: all of the `count` blocks have as many sets of `together` rows, or one set more.
+struct NormBlocks {
+  int64_t rows, together, count;
+
+  __device__ int64_t begin(int64_t b) const {
+    const int64_t sets = (rows + together - 1) / together;
+    return min(b * sets / count * together, rows);
+  }
+};
+
+// Of an H100 or H200; on other GPUs rows are cut in the same way and give the same bits.
+constexpr int64_t kMultiprocessors = 132;
+constexpr int64_t kLeastBlockRows = 8;
+constexpr int64_t kMostBlockRows = 64;  // more save little
+
+// Whole waves of blocks: a last one of a few would take as long as any. resident(S) is how many blocks of RowShape S
+// a multiprocessor runs at once.
+template <class T, class Resident>
+NormBlocks norm_blocks(int64_t rows, int64_t columns, Resident&& resident) {
+  int64_t wave = 4 * kMultiprocessors, together = 1;  // of rows that no shape fits
+  if (fits_row_shapes<T>(columns)) {
+    visit_row_shape(columns / Vec<T>::size, [&](auto shape) {
+      wave = resident(shape) * kMultiprocessors;
+      together = shape.rows;
+    });
+  }
+  const int64_t count = wave * ceil_div(rows, kMostBlockRows * wave);
+  return {rows, together, std::clamp<int64_t>(ceil_div(rows, kLeastBlockRows), 1, count)};
 }
-inline int64_t norm_blocks(int64_t rows) { return ceil_div(rows, norm_block_rows(rows)); }
 
 template <class T>
 struct NormOperands {

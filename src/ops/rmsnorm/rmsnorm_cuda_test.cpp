@@ -53,19 +53,19 @@ Forward backward(const Backward& f) {
   };
 }
 
-// All operands are windows that start `offset` elements into a buffer.
-Forward windows(int64_t rows, int64_t columns, int64_t offset) {
+// Operands are windows into buffers: x and delta start `offset` elements in, weight `weight_offset`.
+Forward windows(int64_t rows, int64_t columns, int64_t offset, int64_t weight_offset) {
   return [=](Builder& b) {
-    const auto window = [&](const std::string& name, const Shape& shape) {
-      const BufferId whole = b.parameter(name, {element_count(shape) + offset}, false);
+    const auto window = [&](const std::string& name, const Shape& shape, int64_t begin) {
+      const BufferId whole = b.parameter(name, {element_count(shape) + begin}, false);
       return b.program.add({.name = name + ".window",
                             .dtype = b.compute(),
                             .shape = shape,
                             .kind = BufferKind::parameter,
-                            .view = View{whole, offset}});
+                            .view = View{whole, begin}});
     };
-    const BufferId x = window("x", {rows, columns});
-    rmsnorm(b, "h", x, window("delta", {rows, columns}), window("weight", {columns}), 1e-5);
+    const BufferId x = window("x", {rows, columns}, offset);
+    rmsnorm(b, "h", x, window("delta", {rows, columns}, offset), window("weight", {columns}, weight_offset), 1e-5);
   };
 }
 
@@ -150,7 +150,8 @@ TEST(RmsNormCuda, WindowsOffTheGrid) {
   NEEDS_GPU();
   for (const int64_t offset : {1, 4, 8}) {
     SCOPED_TRACE(offset);
-    expect_forward(windows(5, 256, offset), 256, {"h", "h.sum"});
+    expect_forward(windows(5, 256, offset, offset), 256, {"h", "h.sum"});
+    expect_forward(windows(5, 256, 0, offset), 256, {"h", "h.sum"});
   }
 }
 

@@ -6,7 +6,7 @@
 // them inside the L2 cache; where h is wanted its bytes as well. It may lie where dh does: each thread writes of it
 // what it has read of dh.
 //
-// How rows are cut depends on their number alone, so the same bits come out of every GPU.
+// How rows are cut depends on the shape alone, so the same bits come out of every GPU.
 
 #include "ops/cuda/floats.cuh"
 #include "ops/rmsnorm/norm_backward.cuh"
@@ -20,9 +20,8 @@ constexpr int kAnyRowThreads = 256;
 
 template <class T>
 struct Backward {
-  int64_t rows;
+  NormBlocks blocks;
   int64_t columns;
-  int64_t block_rows;
   const T *dh, *dsum, *sum;
   const float *weight, *rstd;
   T *dx, *h;        // h: with kWithH
@@ -92,13 +91,16 @@ __device__ void backward_row(const Backward<T>& f, int64_t at_row, float rstd, f
   }
 }
 
+template <class S>
+constexpr int kResidentBlocks = 512 / S::threads;
+
 template <bool kWithH, class S, class T>
-__global__ void __launch_bounds__(S::threads, 512 / S::threads) backward_rows(const Backward<T> f) {
+__global__ void __launch_bounds__(S::threads, kResidentBlocks<S>) backward_rows(const Backward<T> f) {
   extern __shared__ int4 next_row[];
   __shared__ alignas(16) float shared[2][S::warps];
   const int vectors = static_cast<int>(f.columns) / Vec<T>::size;
-  const int64_t first = blockIdx.x * f.block_rows + threadIdx.x / S::row_threads;
-  const int64_t end = min((blockIdx.x + int64_t{1}) * f.block_rows, f.rows);
+  const int64_t first = f.blocks.begin(blockIdx.x) + threadIdx.x / S::row_threads;
+  const int64_t end = f.blocks.begin(blockIdx.x + int64_t{1});
   NextNormRow<S, T> next(next_row, f.dsum != nullptr);
   float next_rstd = 0;
   const auto begin = [&](int64_t row) {
@@ -127,8 +129,8 @@ __global__ void __launch_bounds__(S::threads, 512 / S::threads) backward_rows(co
 template <bool kWithH, class T>
 __global__ void __launch_bounds__(kAnyRowThreads) backward_any_rows(const Backward<T> f) {
   __shared__ float shared[kAnyRowThreads / 32];
-  const int64_t first = blockIdx.x * f.block_rows;
-  const int64_t end = min(first + f.block_rows, f.rows);
+  const int64_t first = f.blocks.begin(blockIdx.x);
+  const int64_t end = f.blocks.begin(blockIdx.x + int64_t{1});
   for (int64_t row = first; row < end; ++row) {
     const int64_t start = row * f.columns;
     float dot = 0;
@@ -164,26 +166,32 @@ void prepare_rows(int64_t columns) {
 
 template <bool kWithH, class T>
 void launch_rows(const Backward<T>& f, cudaStream_t stream) {
-  const unsigned blocks = blocks_for(f.rows, f.block_rows);
-  if (fits_row_shapes<T>(f.columns) && aligned_for_vectors({f.dh, f.dsum, f.sum, f.weight, f.dx, f.h, f.partials})) {
-    visit_row_shape(f.columns / Vec<T>::size, [&](auto shape) {
-      using S = decltype(shape);
-      backward_rows<kWithH, S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
-    });
-  } else {
-    backward_any_rows<kWithH><<<blocks, kAnyRowThreads, 0, stream>>>(f);
-  }
+  const unsigned blocks = blocks_for(f.blocks.count, 1);
+  visit_norm_kernel<T>(
+      f.columns, {f.dh, f.dsum, f.sum, f.weight, f.dx, f.h, f.partials},
+      [&](auto shape) {
+        using S = decltype(shape);
+        backward_rows<kWithH, S><<<blocks, S::threads, NextNormRow<S, T>::bytes, stream>>>(f);
+      },
+      [&] { backward_any_rows<kWithH><<<blocks, kAnyRowThreads, 0, stream>>>(f); });
   check_launch("rmsnorm_grad");
+}
+
+NormBlocks blocks_of(const OpView& v) {
+  return visit_cuda(v.input(0).dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return norm_blocks<T>(v.rows(0), v.columns(0), [](auto shape) { return kResidentBlocks<decltype(shape)>; });
+  });
 }
 
 }  // namespace
 
 int64_t rmsnorm_grad_cuda_workspace(const OpView& v, const CudaTraits&) {
-  return v.has_output(1) ? norm_blocks(v.rows(0)) * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
+  return v.has_output(1) ? blocks_of(v).count * v.columns(0) * static_cast<int64_t>(sizeof(float)) : 0;
 }
 
 CudaKernel rmsnorm_grad_cuda(const OpView& v, const CudaTraits&) {
-  const int64_t rows = v.rows(0);
+  const NormBlocks blocks = blocks_of(v);
   const int64_t columns = v.columns(0);
   const bool wants_weight = v.has_output(1);
   const Bind bind = wants_weight ? v.op().outputs[1].bind : Bind::write;
@@ -196,12 +204,12 @@ CudaKernel rmsnorm_grad_cuda(const OpView& v, const CudaTraits&) {
       using G = typename decltype(gradient_tag)::type;
       return [=](const CudaCall& call) {
         float* partials = wants_weight ? static_cast<float*>(call.workspace) : nullptr;
-        const Backward<T> f{rows,          columns,           norm_block_rows(rows), call.in<T>(0),  call.in<T>(1),
-                            call.in<T>(2), call.in<float>(3), call.in<float>(4),     call.out<T>(0), call.out<T>(2),
-                            partials};
+        const Backward<T> f{blocks,         columns,           call.in<T>(0),     call.in<T>(1),
+                            call.in<T>(2),  call.in<float>(3), call.in<float>(4), call.out<T>(0),
+                            call.out<T>(2), partials};
         with_h ? launch_rows<true>(f, call.stream) : launch_rows<false>(f, call.stream);
         if (!wants_weight) return;
-        launch_add_norm_partials(partials, norm_blocks(rows), columns, columns, bind, call.out<G>(1), call.stream);
+        launch_add_norm_partials(partials, blocks.count, columns, columns, bind, call.out<G>(1), call.stream);
       };
     });
   });

@@ -40,6 +40,16 @@ bool fits_row_shapes(int64_t columns) {
   return columns % Vec<T>::size == 0 && columns / Vec<T>::size <= kMostRowVectors;
 }
 
+// Calls `rows` with the RowShape of rows of T that all `operands` hold in 16-byte vectors, else `any`.
+template <class T, class Rows, class Any>
+void visit_norm_kernel(int64_t columns, std::initializer_list<const void*> operands, Rows&& rows, Any&& any) {
+  if (fits_row_shapes<T>(columns) && aligned_for_vectors(operands)) {
+    visit_row_shape(columns / Vec<T>::size, rows);
+  } else {
+    any();
+  }
+}
+
 // The number of vector k of this thread in its row.
 template <class S>
 __device__ int vector_at(int k) {
