@@ -48,7 +48,7 @@ CpuKernel embedding_grad_cpu(const OpView& view, const CpuTraits& traits);
 CudaKernel embedding_grad_cuda(const OpView& view, const CudaTraits& traits);
 // Bytes of the sorted tokens: i32 ends [V], i32 order [N].
 int64_t embedding_grad_cpu_workspace(const OpView& view, const CpuTraits& traits);
-// Bytes of the segments: i32 [V] twice and [N] three times, and the ids of the long ones.
+// Bytes of the segments: i32 [V], rounded up to parts of one size, and i32 [N] three times and a little more.
 int64_t embedding_grad_cuda_workspace(const OpView& view, const CudaTraits& traits);
 
 }  // namespace centavo

@@ -142,8 +142,8 @@ TEST(EmbeddingCuda, GradientHasTheBitsOfTheCpu) {
 
 TEST(EmbeddingCuda, GradientOfEveryVocabularyAndCount) {
   NEEDS_GPU();
-  for (const int64_t vocab : {1, 2, 31, 32, 127, 255, 256, 65536}) {
-    for (const int64_t tokens : {2, 33, 127, 2049}) {
+  for (const int64_t vocab : {1, 2, 31, 32, 127, 128, 129, 255, 256, 65536, 262145}) {
+    for (const int64_t tokens : {1, 2, 33, 127, 512, 2049}) {
       expect_gradient_equals_cpu({tokens, vocab, 8}, DType::bf16, DType::bf16, Onto::another);
       expect_gradient_equals_cpu({tokens, vocab, 3}, DType::f32, DType::f32, Onto::nothing);
     }
@@ -167,21 +167,45 @@ TEST(EmbeddingCuda, GradientOfLongSegments) {
   }
 }
 
-// More long segments than are taken at once, and more tokens than are sorted at once.
-TEST(EmbeddingCuda, GradientOfManyLongSegments) {
-  NEEDS_GPU();
-  for (const Sizes& s : {Sizes{12001, 300, 40}, Sizes{140003, 5, 8}}) {
-    const Forward forward = scatter(s, DType::f32, Onto::nothing);
-    Tensors in = inputs(forward, s);
-    for (size_t n = 0; n < in["tokens"].size(); ++n) in["tokens"][n] = static_cast<double>(n * 7 % s.vocab);
-    for (const DType dtype : kTypes) expect_cuda_equals_cpu(forward, in, dtype, {"dweight"});
-  }
+// Token n is token(n).
+template <class Token>
+void expect_gradient_of(const Sizes& s, Token token) {
+  SCOPED_TRACE(fmt::format("{} tokens, {} ids, {} columns", s.tokens, s.vocab, s.columns));
+  const Forward forward = scatter(s, DType::f32, Onto::nothing);
+  Tensors in = inputs(forward, s);
+  for (int64_t n = 0; n < s.tokens; ++n) in["tokens"][static_cast<size_t>(n)] = static_cast<double>(token(n));
+  for (const DType dtype : kTypes) expect_cuda_equals_cpu(forward, in, dtype, {"dweight"});
 }
 
-// dx and dweight are windows of other buffers, at any element.
+// More long segments than blocks for them, all of one length or with short ones between.
+TEST(EmbeddingCuda, GradientOfManyLongSegments) {
+  NEEDS_GPU();
+  for (const Sizes& s : {Sizes{12001, 300, 40}, Sizes{65536, 1024, 72}}) {
+    expect_gradient_of(s, [&](int64_t n) { return n * 7 % s.vocab; });
+  }
+  expect_gradient_of({30000, 1000, 8}, [](int64_t n) { return n % 5 == 0 ? n / 5 % 1000 : n % 400; });
+}
+
+// One block gathers all tokens, up to and beyond those that it lists in shared memory.
+TEST(EmbeddingCuda, GradientOfOnePart) {
+  NEEDS_GPU();
+  for (const int64_t tokens : {4096, 4097, 9000}) {
+    expect_gradient_of({tokens, 300, 24}, [](int64_t) { return 299; });
+    expect_gradient_of({tokens, 400, 24}, [](int64_t n) { return n % 3 * 128; });
+  }
+  expect_gradient_of({140003, 5, 8}, [](int64_t n) { return n * 7 % 5; });
+}
+
+TEST(EmbeddingCuda, GradientOfTokensOutOfRange) {
+  NEEDS_GPU();
+  expect_gradient_of({700, 300, 8}, [](int64_t n) { return n % 2 == 0 ? -1 : 300; });
+  expect_gradient_of({2049, 300, 8}, [](int64_t n) { return n % 3 == 0 ? -1 - n : n * n % 500; });
+}
+
+// tokens, dx and dweight are windows of other buffers, at any element.
 TEST(EmbeddingCuda, GradientOfWindows) {
   NEEDS_GPU();
-  const Sizes s{257, 33, 264};
+  const Sizes s{1157, 33, 264};
   for (const int64_t offset : {1, 2, 4, 8}) {
     for (const Bind bind : {Bind::write, Bind::add}) {
       const Forward forward = [=](Builder& b) {
@@ -189,12 +213,14 @@ TEST(EmbeddingCuda, GradientOfWindows) {
           const DType dtype = b.program.buffer(whole).dtype;
           return b.program.add({.name = name, .dtype = dtype, .shape = shape, .view = View{whole, offset}});
         };
+        const BufferId tokens = window("window", ids(b, "tokens", 8 + s.tokens), {s.tokens});
         const BufferId dx = window("dx", b.parameter("all", {8 + s.tokens * s.columns}), {s.tokens, s.columns});
         const BufferId unit = b.parameter("unit", {8 + s.vocab * s.columns});
         const BufferId dweight = window("dweight", unit, {s.vocab, s.columns});
-        b.call("embedding_grad", {ids(b, "tokens", s.tokens), dx}, {Into(dweight, bind)}, {{"vocab_size", s.vocab}});
+        b.call("embedding_grad", {tokens, dx}, {Into(dweight, bind)}, {{"vocab_size", s.vocab}});
       };
-      for (const DType dtype : kTypes) expect_cuda_equals_cpu(forward, inputs(forward, s), dtype, {"unit"});
+      const Tensors in = inputs(forward, {8 + s.tokens, s.vocab, s.columns});
+      for (const DType dtype : kTypes) expect_cuda_equals_cpu(forward, in, dtype, {"unit"});
     }
   }
 }

@@ -1,8 +1,8 @@
 // Tokens are gathered by id into segments (token_segments.cuh). One kernel then has
 //   blocks of long segments, each with 512 bytes of a row: 64 tokens' rows come to shared memory at a time while the 64
 //   before are added, so that one frequent token is bound by memory and not by its length
-//   blocks of 32 ids, a warp for an id's segment, which it sorts, and 1 KiB of a row; rows without tokens become 0 when
-//   the binding writes. The ids lie far apart, as neighbours are often frequent together.
+//   blocks of 32 ids of a part, a warp for an id's segment and 1 KiB of a row. Rows without tokens become 0 when the
+//   binding writes; the row that it adds to is on its way with those of dx.
 // Every element is summed by one thread in token order: the CPU's bits. Reads dx once and writes dweight once (the
 // named rows, when adding).
 
@@ -25,7 +25,7 @@ constexpr int kPacks = 2;              // of a lane there
 constexpr int kRowsAtOnce = 2;         // on their way, of a segment there
 constexpr int kStage = 64;             // tokens of a longer segment whose rows come together
 constexpr int kRowsOfWarp = kStage / kWarps;
-constexpr int64_t kLongAtOnce = 256;  // segments; more are taken in turn
+constexpr int64_t kLongBlocks = 256;  // about; what more there is they take in turn
 
 // What the sums work on: the segments, and dx and dweight as rows of packs of N elements. The first `long_blocks`
 // blocks have long segments and tiles of 32 N columns, the others ids and pieces of kPacks tiles.
@@ -62,35 +62,37 @@ template <int N, class T>
 struct Piece {
   int64_t first, columns;
 
-  __device__ bool has(int k) const { return first + k * 32 * N < columns; }
+  __device__ int64_t column(int k) const { return first + k * 32 * N; }
+  __device__ bool has(int k) const { return column(k) < columns; }
   __device__ void load(const T* row, Pack<T, N> (&packs)[kPacks]) const {
 #pragma unroll
     for (int k = 0; k < kPacks; ++k) {
-      if (has(k)) packs[k] = Pack<T, N>::load_streaming(row + first + k * 32 * N);
+      if (has(k)) packs[k] = Pack<T, N>::load_streaming(row + column(k));
+    }
+  }
+  // To L2: registers for it would cost a block its place.
+  template <class G>
+  __device__ void prefetch(const G* row) const {
+#pragma unroll
+    for (int k = 0; k < kPacks; ++k) {
+      if (has(k)) asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(row + column(k))));
     }
   }
 };
 
-// The positions of a segment of at most kShort tokens in order, in `sorted`. All lanes of a warp call this.
-__device__ void sort_short(const int* positions, int count, int (&sorted)[kShort]) {
+// Lane i knows the position of token i of the segment.
+template <int N, class T, class G>
+__device__ void sum_rows(const Sum<T, G>& in, const int* order, int count, const Piece<N, T>& piece,
+                         float (&total)[kPacks][N]) {
   static_assert(kShort == 32);
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int own = lane < count ? positions[lane] : INT32_MAX;
-  int rank = 0;
-  for (int i = 0; i < count; ++i) rank += __shfl_sync(0xffffffffu, own, i) < own;
-  __syncwarp();  // what was there has been read
-  if (lane < count) sorted[rank] = own;
-  __syncwarp();
-}
-
-template <int N, class T, class G>
-__device__ void sum_segment(const Sum<T, G>& in, const int (&sorted)[kShort], int count, const Piece<N, T>& piece,
-                            float (&total)[kPacks][N]) {
+  const int position = lane < count ? order[lane] : 0;
   for (int r = 0; r < count; r += kRowsAtOnce) {
     Pack<T, N> rows[kRowsAtOnce][kPacks];
 #pragma unroll
     for (int i = 0; i < kRowsAtOnce; ++i) {
-      if (r + i < count) piece.load(in.dx + sorted[r + i] * in.columns, rows[i]);
+      const int64_t row = __shfl_sync(0xffffffffu, position, r + i);
+      if (r + i < count) piece.load(in.dx + row * in.columns, rows[i]);
     }
 #pragma unroll
     for (int i = 0; i < kRowsAtOnce; ++i) {
@@ -103,6 +105,18 @@ __device__ void sum_segment(const Sum<T, G>& in, const int (&sorted)[kShort], in
   }
 }
 
+// A warp's: a piece of the row of an id with few tokens.
+template <int N, class T, class G>
+__device__ void sum_segment(const Sum<T, G>& in, const int* order, int count, const Piece<N, T>& piece, G* row) {
+  if (in.adds) piece.prefetch(row);
+  float total[kPacks][N] = {};
+  sum_rows(in, order, count, piece, total);
+#pragma unroll
+  for (int k = 0; k < kPacks; ++k) {
+    if (piece.has(k)) store_total<N>(total[k], in.adds, row + piece.column(k));
+  }
+}
+
 // The columns [begin, begin + kPacks * 32 N) of one row.
 template <int N, class G>
 __device__ void zero_piece(G* row, int64_t begin, int64_t columns) {
@@ -111,59 +125,76 @@ __device__ void zero_piece(G* row, int64_t begin, int64_t columns) {
   for (int64_t c = begin + threadIdx.x % 32 * kWidth; c < end; c += 32 * kWidth) Pack<G, kWidth>{}.store(row + c);
 }
 
-template <int N, class T, class G>
-__device__ void sum_short(const Sum<T, G>& in) {
-  __shared__ int begins[kIds], counts[kIds];
-  __shared__ int sorted[kWarps][kShort];
-  const int64_t block = int64_t{blockIdx.x} - in.long_blocks;
-  const int64_t blocks = int64_t{gridDim.x} - in.long_blocks;
-  const auto id_of = [=](int i) { return i * blocks + block; };
-  if (threadIdx.x < kIds) {
-    const int64_t id = id_of(threadIdx.x);
-    const int count = id < in.segments.vocab ? in.segments.counts[id] : kShort + 1;
-    counts[threadIdx.x] = count;
-    begins[threadIdx.x] = count > 0 && count <= kShort ? in.segments.begins[id] : 0;
-  }
-  __syncthreads();
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  for (int item = warp; item < kIds * in.pieces; item += kWarps) {
-    const int i = item / in.pieces;
-    const int count = counts[i];
-    if (count > kShort || (count == 0 && in.adds)) continue;
-    const int64_t begin = int64_t{item % in.pieces} * (kPacks * 32 * N);
-    G* row = in.dweight + id_of(i) * in.columns;
+// Ids of a part that lie behind each other, without those of long segments.
+struct Ids {
+  struct Named {
+    int id, begin, count;
+  };
+  Named named[kIds];
+  int unnamed[kIds];
+  int named_count, unnamed_count;
+
+  // One warp.
+  __device__ void find(const TokenSegments& segments, int part, int first) {
+    static_assert(kIds == 32);
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int64_t id = (int64_t{first + lane} << segments.part_bits) + part;
+    const bool is_id = first + lane < segments.ids_of_part && id < segments.vocab;
+    const int* begins = segments.begins + int64_t{part} * segments.ids_of_part + first;
+    const int begin = is_id ? begins[lane] : 0;
+    const int count = is_id ? begins[lane + 1] - begin : kShort + 1;
+    const unsigned with = __ballot_sync(0xffffffffu, count > 0 && count <= kShort);
+    const unsigned without = __ballot_sync(0xffffffffu, count == 0);
+    const unsigned lanes_before = (1u << lane) - 1;
     if (count == 0) {
-      zero_piece<N>(row, begin, in.columns);
+      unnamed[__popc(without & lanes_before)] = static_cast<int>(id);
+    } else if (count <= kShort) {
+      named[__popc(with & lanes_before)] = {static_cast<int>(id), begin, count};
+    }
+    if (lane != 0) return;
+    named_count = __popc(with);
+    unnamed_count = __popc(without);
+  }
+};
+
+template <int N, class T, class G>
+__device__ void sum_short(const Sum<T, G>& in, int block) {
+  __shared__ Ids ids;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  if (warp == 0) ids.find(in.segments, block % (1 << in.segments.part_bits), (block >> in.segments.part_bits) * kIds);
+  __syncthreads();
+  const int named_items = ids.named_count * in.pieces;
+  const int items = in.adds ? named_items : named_items + ids.unnamed_count * in.pieces;
+  for (int item = warp; item < items; item += kWarps) {
+    const int i = item / in.pieces;
+    const int64_t begin = int64_t{item % in.pieces} * (kPacks * 32 * N);
+    if (item >= named_items) {
+      zero_piece<N>(in.dweight + ids.unnamed[i - ids.named_count] * in.columns, begin, in.columns);
       continue;
     }
+    const Ids::Named of = ids.named[i];
     const Piece<N, T> piece{begin + threadIdx.x % 32 * N, in.columns};
-    float total[kPacks][N] = {};
-    sort_short(in.segments.order + begins[i], count, sorted[warp]);
-    sum_segment(in, sorted[warp], count, piece, total);
-#pragma unroll
-    for (int k = 0; k < kPacks; ++k) {
-      if (piece.has(k)) store_total<N>(total[k], in.adds, row + piece.first + k * 32 * N);
-    }
+    sum_segment(in, in.segments.order + of.begin, of.count, piece, in.dweight + of.id * in.columns);
   }
 }
 
-// The rows of kStage tokens from sorted position p on, one pack a lane; warp w has rows w, w + kWarps, ...
+// The rows of kStage tokens from place p on, one pack a lane; warp w has rows w, w + kWarps, ...
 template <int N, class T>
 struct Stage {
   Pack<T, N> packs[kRowsOfWarp];
 
   template <class G>
   __device__ void load(const Sum<T, G>& in, int p, int end, int64_t column) {
-    int64_t rows[kRowsOfWarp];
+    int rows[kRowsOfWarp];
 #pragma unroll
     for (int i = 0; i < kRowsOfWarp; ++i) {
       const int at = p + static_cast<int>(threadIdx.x) / 32 + i * kWarps;
-      rows[i] = at < end ? in.segments.sorted[at] : -1;
+      rows[i] = at < end ? in.segments.order[at] : -1;
     }
 #pragma unroll
     for (int i = 0; i < kRowsOfWarp; ++i) {
       if (rows[i] < 0 || column >= in.columns) continue;
-      packs[i] = Pack<T, N>::load_streaming(in.dx + rows[i] * in.columns + column);
+      packs[i] = Pack<T, N>::load_streaming(in.dx + int64_t{rows[i]} * in.columns + column);
     }
   }
 
@@ -177,10 +208,12 @@ struct Stage {
 
 // One long segment's sum of the block's tile of columns.
 template <int N, class T, class G>
-__device__ void sum_long(const Sum<T, G>& in, int id, int64_t first_column) {
+__device__ void sum_long(const Sum<T, G>& in, int slot, int64_t first_column) {
   __shared__ alignas(16) T shared[kStage][32 * N];
-  const int begin = in.segments.begins[id];
-  const int end = begin + in.segments.counts[id];
+  const int part = slot / in.segments.ids_of_part;
+  const int64_t id = (int64_t{slot % in.segments.ids_of_part} << in.segments.part_bits) + part;
+  const int begin = in.segments.begins[slot];
+  const int end = in.segments.begins[slot + 1];
   const int64_t lane_column = first_column + threadIdx.x % 32 * N;
   const int64_t column = first_column + threadIdx.x;
   const bool sums = threadIdx.x < 32 * N && column < in.columns;
@@ -201,24 +234,33 @@ __device__ void sum_long(const Sum<T, G>& in, int id, int64_t first_column) {
   if (sums) store_total<1>(&total, in.adds, in.dweight + id * in.columns + column);
 }
 
+// The block's part of the places of long segments, of which each warp looks at 32 together.
+template <int N, class T, class G>
+__device__ void sum_long_places(const Sum<T, G>& in, int block) {
+  const int stride = in.long_blocks / in.tiles;
+  for (int from = block / in.tiles; from < in.segments.long_places; from += 32 * stride) {
+    const int place = from + static_cast<int>(threadIdx.x) % 32 * stride;
+    const int slot = place < in.segments.long_places ? in.segments.long_slots[place] : -1;
+    for (unsigned found = __ballot_sync(0xffffffffu, slot >= 0); found != 0; found &= found - 1) {
+      const int next = __shfl_sync(0xffffffffu, slot, __ffs(static_cast<int>(found)) - 1);
+      sum_long<N>(in, next, int64_t{block % in.tiles} * (32 * N));
+    }
+  }
+}
+
 template <int N, class T, class G>
 __global__ void __launch_bounds__(kThreads, 4) sum_segments(Sum<T, G> in) {
   const int block = static_cast<int>(blockIdx.x);
-  if (block >= in.long_blocks) return sum_short<N>(in);
-  const int count = *in.segments.long_count;
-  for (int i = block / in.tiles; i < count; i += in.long_blocks / in.tiles) {
-    sum_long<N>(in, in.segments.long_ids[i], int64_t{block % in.tiles} * (32 * N));
-  }
+  block < in.long_blocks ? sum_long_places<N>(in, block) : sum_short<N>(in, block - in.long_blocks);
 }
 
 template <int N, class T, class G>
 void sum(Sum<T, G> in, CUstream_st* stream) {
   in.tiles = static_cast<int>(ceil_div(in.columns, 32 * N));
   in.pieces = static_cast<int>(ceil_div(in.tiles, kPacks));
-  in.long_blocks =
-      static_cast<int>(std::min(TokenSegments::most_long(in.segments.token_count), kLongAtOnce)) * in.tiles;
-  const unsigned blocks = static_cast<unsigned>(in.long_blocks) + blocks_for(in.segments.vocab, kIds);
-  sum_segments<N><<<blocks, kThreads, 0, stream>>>(in);
+  in.long_blocks = static_cast<int>(std::min(in.segments.most_long(), ceil_div(kLongBlocks, in.tiles))) * in.tiles;
+  const int64_t short_blocks = in.segments.parts() * ceil_div(in.segments.ids_of_part, kIds);
+  sum_segments<N><<<blocks_for(in.long_blocks + short_blocks, 1), kThreads, 0, stream>>>(in);
   check_launch("embedding_grad sums segments");
 }
 

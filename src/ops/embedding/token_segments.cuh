@@ -1,37 +1,46 @@
-// The tokens of embedding_grad gathered by id: each id's positions in the list of tokens lie side by side, as its
-// segment.
+// The tokens of embedding_grad gathered by id: the positions of an id in the list of tokens lie side by side, in order,
+// as its segment.
 //
-// Tokens are counted, each id gets room for its segment, and every token writes its position there, in whatever order
-// the atomics grant: a segment is sorted before its rows are summed, and then no order is left to chance. Long segments
-// come sorted. Ids out of range belong to no segment. Moves about 8 bytes an id and 30 a token.
+// One kernel. Of 2^b parts, part p has the ids p, p + 2^b, p + 2 * 2^b, ..., so that neighbours, which are often
+// frequent together, are apart; and a block of its own, which
+//   counts its tokens and those of the parts before: where its room begins
+//   lists its tokens with their positions, in order
+//   counts the tokens of each id: where each segment begins in that room
+//   gives each token of the list, in order, the next place of its segment.
+// No block waits for another, no atomic reaches memory, and nothing is left to chance. Ids out of range belong to no
+// part. A block reads all tokens twice, from a cache but for the first time; beside them the parts write 4 bytes an id
+// and a token.
 #pragma once
 
 #include <cstdint>
 
 struct CUstream_st;
+struct int2;
 
 namespace centavo {
 
-constexpr int kShortSegment = 32;  // tokens; longer ones are listed and sorted
+constexpr int kShortSegment = 32;  // tokens; longer ones are listed
 
-// In the workspace of the call.
+// In the workspace of the call. Ids have slots: those of a part side by side, in order.
 struct TokenSegments {
   TokenSegments(int64_t tokens, int64_t ids, void* workspace);
 
-  static int64_t most_long(int64_t tokens) { return tokens / (kShortSegment + 1); }
   static int64_t workspace_bytes(int64_t tokens, int64_t ids);
   // Gathers `tokens` [token_count].
   void gather(const int32_t* tokens, CUstream_st* stream) const;
 
+  constexpr int64_t parts() const { return int64_t{1} << part_bits; }
+  constexpr int64_t slots() const { return parts() * ids_of_part; }
+  constexpr int64_t most_long() const { return token_count / (kShortSegment + 1); }
+
   int64_t token_count, vocab;
-  int* counts;      // [V] tokens of each id; zeroed with the two behind it
-  int* room;        // tokens that have room so far
-  int* long_count;  // segments of more than kShortSegment tokens
-  int* begins;      // [V] where each id's segment begins, if it has tokens
-  int* slots;       // [N] which of its segment's places a token has
-  int* order;       // [N] the segments, unsorted
-  int* sorted;      // [N] the long ones, sorted
-  int* long_ids;    // [most_long]
+  int part_bits;
+  int ids_of_part;  // slots; the last may have no id
+  int* begins;      // [slots + 1] where a segment begins in `order`, and ends where the next one begins
+  int* order;       // [N] the segments
+  int* long_slots;  // [long_places] each long segment's slot in a place of its own, -1 in the others
+  int long_places;  // one for each kShortSegment + 1 tokens, and for the rest
+  int2* listed;     // [N] tokens of parts that have many
 };
 
 }  // namespace centavo
