@@ -127,6 +127,16 @@ void expect_gradient_equals_cpu(const Sizes& s, DType dtype, DType gradient, Ont
   expect_cuda_equals_cpu(forward, inputs(forward, s), dtype, {"dweight"});
 }
 
+// Token n is token(n).
+template <class Token>
+void expect_gradient_of(const Sizes& s, Token token) {
+  SCOPED_TRACE(fmt::format("{} tokens, {} ids, {} columns", s.tokens, s.vocab, s.columns));
+  const Forward forward = scatter(s, DType::f32, Onto::nothing);
+  Tensors in = inputs(forward, s);
+  for (int64_t n = 0; n < s.tokens; ++n) in["tokens"][static_cast<size_t>(n)] = static_cast<double>(token(n));
+  for (const DType dtype : kTypes) expect_cuda_equals_cpu(forward, in, dtype, {"dweight"});
+}
+
 TEST(EmbeddingCuda, GradientHasTheBitsOfTheCpu) {
   NEEDS_GPU();
   for (const int64_t columns : {1, 31, 32, 33, 127, 264, 4096}) {
@@ -142,7 +152,8 @@ TEST(EmbeddingCuda, GradientHasTheBitsOfTheCpu) {
 
 TEST(EmbeddingCuda, GradientOfEveryVocabularyAndCount) {
   NEEDS_GPU();
-  for (const int64_t vocab : {1, 2, 31, 32, 127, 128, 129, 255, 256, 65536, 262145}) {
+  for (const int64_t vocab : {1, 2, 31, 32, 127, 128, 129, 255, 256, 65536, 262144, 262145}) {
+    for (const int64_t tokens : {1, 2}) expect_gradient_of({tokens, vocab, 8}, [=](int64_t) { return vocab - 1; });
     for (const int64_t tokens : {1, 2, 33, 127, 512, 2049}) {
       expect_gradient_equals_cpu({tokens, vocab, 8}, DType::bf16, DType::bf16, Onto::another);
       expect_gradient_equals_cpu({tokens, vocab, 3}, DType::f32, DType::f32, Onto::nothing);
@@ -167,16 +178,6 @@ TEST(EmbeddingCuda, GradientOfLongSegments) {
   }
 }
 
-// Token n is token(n).
-template <class Token>
-void expect_gradient_of(const Sizes& s, Token token) {
-  SCOPED_TRACE(fmt::format("{} tokens, {} ids, {} columns", s.tokens, s.vocab, s.columns));
-  const Forward forward = scatter(s, DType::f32, Onto::nothing);
-  Tensors in = inputs(forward, s);
-  for (int64_t n = 0; n < s.tokens; ++n) in["tokens"][static_cast<size_t>(n)] = static_cast<double>(token(n));
-  for (const DType dtype : kTypes) expect_cuda_equals_cpu(forward, in, dtype, {"dweight"});
-}
-
 // More long segments than blocks for them, all of one length or with short ones between.
 TEST(EmbeddingCuda, GradientOfManyLongSegments) {
   NEEDS_GPU();
@@ -184,9 +185,11 @@ TEST(EmbeddingCuda, GradientOfManyLongSegments) {
     expect_gradient_of(s, [&](int64_t n) { return n * 7 % s.vocab; });
   }
   expect_gradient_of({30000, 1000, 8}, [](int64_t n) { return n % 5 == 0 ? n / 5 % 1000 : n % 400; });
+  // Few blocks a tile: each looks at its places in two turns.
+  expect_gradient_of({9001, 40, 1001}, [](int64_t n) { return n * 7 % 40; });
 }
 
-// One block gathers all tokens, up to and beyond those that it lists in shared memory.
+// One block gathers all tokens, or one of five each, up to and beyond those that it lists in shared memory.
 TEST(EmbeddingCuda, GradientOfOnePart) {
   NEEDS_GPU();
   for (const int64_t tokens : {4096, 4097, 9000}) {

@@ -1,6 +1,6 @@
 // Tokens are gathered by id into segments (token_segments.cuh). One kernel then has
 //   blocks of long segments, each with 512 bytes of a row: 64 tokens' rows come to shared memory at a time while the 64
-//   before are added, so that one frequent token is bound by memory and not by its length
+//   before are added, so that one frequent token's sum is bound by memory and not by its length
 //   blocks of 32 ids of a part, a warp for an id's segment and 1 KiB of a row. Rows without tokens become 0 when the
 //   binding writes; the row that it adds to is on its way with those of dx.
 // Every element is summed by one thread in token order: the CPU's bits. Reads dx once and writes dweight once (the
@@ -145,11 +145,10 @@ struct Ids {
     const int count = is_id ? begins[lane + 1] - begin : kShort + 1;
     const unsigned with = __ballot_sync(0xffffffffu, count > 0 && count <= kShort);
     const unsigned without = __ballot_sync(0xffffffffu, count == 0);
-    const unsigned lanes_before = (1u << lane) - 1;
     if (count == 0) {
-      unnamed[__popc(without & lanes_before)] = static_cast<int>(id);
+      unnamed[rank_in(without)] = static_cast<int>(id);
     } else if (count <= kShort) {
-      named[__popc(with & lanes_before)] = {static_cast<int>(id), begin, count};
+      named[rank_in(with)] = {static_cast<int>(id), begin, count};
     }
     if (lane != 0) return;
     named_count = __popc(with);
@@ -251,7 +250,11 @@ __device__ void sum_long_places(const Sum<T, G>& in, int block) {
 template <int N, class T, class G>
 __global__ void __launch_bounds__(kThreads, 4) sum_segments(Sum<T, G> in) {
   const int block = static_cast<int>(blockIdx.x);
-  block < in.long_blocks ? sum_long_places<N>(in, block) : sum_short<N>(in, block - in.long_blocks);
+  if (block < in.long_blocks) {
+    sum_long_places<N>(in, block);
+  } else {
+    sum_short<N>(in, block - in.long_blocks);
+  }
 }
 
 template <int N, class T, class G>

@@ -20,11 +20,6 @@ using Quad = Pack<int32_t, 4>;  // tokens side by side
 
 __device__ inline int lane() { return static_cast<int>(threadIdx.x) % 32; }
 __device__ inline int warp() { return static_cast<int>(threadIdx.x) / 32; }
-__device__ inline unsigned lanes_before() { return (1u << lane()) - 1; }
-
-// Of the lanes in `same`, which is this one?
-__device__ inline int rank_in(unsigned same) { return __popc(same & lanes_before()); }
-
 // The ids of a part, in order of their index.
 struct Part {
   unsigned number, bits, vocab;

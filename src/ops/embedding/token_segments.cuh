@@ -8,8 +8,12 @@
 //   counts the tokens of each id: where each segment begins in that room
 //   gives each token of the list, in order, the next place of its segment.
 // No block waits for another, no atomic reaches memory, and nothing is left to chance. Ids out of range belong to no
-// part. A block reads all tokens twice, from a cache but for the first time; beside them the parts write 4 bytes an id
-// and a token.
+// part.
+//
+// Every block reads all tokens twice, from the L2 cache but for the first time: 8 * 2^b bytes a token, 2^b being 128
+// and, above 262,144 ids, the power of two that leaves a part 2,048. Writes 4 bytes an id and a token, and 8 more a
+// token of parts with more than 4,096. One warp gives a part's tokens their places, 128 at a time: where most tokens
+// are one id, it takes as long as that id's sum.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +24,9 @@ struct int2;
 namespace centavo {
 
 constexpr int kShortSegment = 32;  // tokens; longer ones are listed
+
+// Of the lanes in `lanes`, how many come before this one.
+__device__ inline int rank_in(unsigned lanes) { return __popc(lanes & ((1u << threadIdx.x % 32) - 1)); }
 
 // In the workspace of the call. Ids have slots: those of a part side by side, in order.
 struct TokenSegments {

@@ -64,20 +64,25 @@ Forward backward(const Backward& f) {
   };
 }
 
-// All operands are windows that start `offset` elements into a buffer.
-Forward windows(int64_t rows, int64_t columns, int64_t offset) {
+// Operands are windows into buffers: x and delta start `offset` elements in, weight and bias as given.
+struct Offsets {
+  int64_t rows, weight, bias;
+};
+
+Forward windows(int64_t rows, int64_t columns, const Offsets& offsets) {
   return [=](Builder& b) {
-    const auto window = [&](const std::string& name, const Shape& shape) {
-      const BufferId whole = b.parameter(name, {element_count(shape) + offset}, false);
+    const auto window = [&](const std::string& name, const Shape& shape, int64_t begin) {
+      const BufferId whole = b.parameter(name, {element_count(shape) + begin}, false);
       return b.program.add({.name = name + ".window",
                             .dtype = b.compute(),
                             .shape = shape,
                             .kind = BufferKind::parameter,
-                            .view = View{whole, offset}});
+                            .view = View{whole, begin}});
     };
-    const BufferId x = window("x", {rows, columns});
-    const BufferId delta = window("delta", {rows, columns});
-    layernorm(b, "h", x, delta, window("weight", {columns}), window("bias", {columns}), 1e-5);
+    const BufferId x = window("x", {rows, columns}, offsets.rows);
+    const BufferId delta = window("delta", {rows, columns}, offsets.rows);
+    const BufferId weight = window("weight", {columns}, offsets.weight);
+    layernorm(b, "h", x, delta, weight, window("bias", {columns}, offsets.bias), 1e-5);
   };
 }
 
@@ -176,7 +181,9 @@ TEST(LayerNormCuda, WindowsOffTheGrid) {
   NEEDS_GPU();
   for (const int64_t offset : {1, 4, 8}) {
     SCOPED_TRACE(offset);
-    expect_forward(windows(5, 256, offset), 256, {"h", "h.sum"});
+    for (const Offsets& offsets : {Offsets{offset, offset, offset}, Offsets{0, offset, 0}, Offsets{0, 0, offset}}) {
+      expect_forward(windows(5, 256, offsets), 256, {"h", "h.sum"});
+    }
   }
 }
 
@@ -193,8 +200,8 @@ TEST(LayerNormCuda, BackwardOfManyRows) {
   NEEDS_GPU();
   expect_backward({.rows = 4099, .columns = 768});
   expect_backward({.rows = 1031, .columns = 2048});
-  expect_backward({.rows = 33001, .columns = 40});
-  expect_backward({.rows = 33001, .columns = 33});
+  expect_backward({.rows = 34001, .columns = 40});
+  expect_backward({.rows = 34001, .columns = 33});
 }
 
 TEST(LayerNormCuda, GradientsOfEitherDtypeAdd) {

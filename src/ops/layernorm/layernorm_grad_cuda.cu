@@ -19,7 +19,7 @@ constexpr int kAnyRowThreads = 256;
 
 template <class T>
 struct Backward {
-  NormBlocks blocks;
+  RowBlocks blocks;
   int64_t columns;
   const T *dh, *dsum, *sum;
   const float *weight, *mean, *rstd;
@@ -240,10 +240,10 @@ void launch_rows(const Backward<T>& f, cudaStream_t stream) {
   check_launch("layernorm_grad");
 }
 
-NormBlocks blocks_of(const OpView& v) {
+RowBlocks blocks_of(const OpView& v) {
   return visit_cuda(v.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return norm_blocks<T>(v.rows(0), v.columns(0), [](auto shape) { return kResidentBlocks<decltype(shape), T>; });
+    return cut_rows<T>(v.rows(0), v.columns(0), [](auto shape) { return kResidentBlocks<decltype(shape), T>; });
   });
 }
 
@@ -297,7 +297,7 @@ int64_t layernorm_grad_cuda_workspace(const OpView& v, const CudaTraits&) {
 }
 
 CudaKernel layernorm_grad_cuda(const OpView& v, const CudaTraits&) {
-  const NormBlocks blocks = blocks_of(v);
+  const RowBlocks blocks = blocks_of(v);
   const int64_t columns = v.columns(0);
   const bool sums = wants_sums(v);
   const AddPartials add_partials = add_partials_of(v);

@@ -10,7 +10,7 @@
 namespace centavo {
 
 // How rows are cut: all of the `count` blocks have as many sets of `together` rows, or one set more.
-struct NormBlocks {
+struct RowBlocks {
   int64_t rows, together, count;
 
   __device__ int64_t begin(int64_t b) const {
@@ -19,7 +19,7 @@ struct NormBlocks {
   }
 };
 
-// Of an H100 or H200; on other GPUs rows are cut in the same way and give the same bits.
+// Of an H100 SXM or H200; on other GPUs rows are cut in the same way and give the same bits.
 constexpr int64_t kMultiprocessors = 132;
 constexpr int64_t kLeastBlockRows = 8;
 constexpr int64_t kMostBlockRows = 64;  // more save little
@@ -27,7 +27,7 @@ constexpr int64_t kMostBlockRows = 64;  // more save little
 // Whole waves of blocks: a last one of a few would take as long as any. resident(S) is how many blocks of RowShape S
 // a multiprocessor runs at once.
 template <class T, class Resident>
-NormBlocks norm_blocks(int64_t rows, int64_t columns, Resident&& resident) {
+RowBlocks cut_rows(int64_t rows, int64_t columns, Resident&& resident) {
   int64_t wave = 4 * kMultiprocessors, together = 1;  // of rows that no shape fits
   if (fits_row_shapes<T>(columns)) {
     visit_row_shape(columns / Vec<T>::size, [&](auto shape) {

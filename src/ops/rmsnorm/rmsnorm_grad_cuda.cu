@@ -20,7 +20,7 @@ constexpr int kAnyRowThreads = 256;
 
 template <class T>
 struct Backward {
-  NormBlocks blocks;
+  RowBlocks blocks;
   int64_t columns;
   const T *dh, *dsum, *sum;
   const float *weight, *rstd;
@@ -177,10 +177,10 @@ void launch_rows(const Backward<T>& f, cudaStream_t stream) {
   check_launch("rmsnorm_grad");
 }
 
-NormBlocks blocks_of(const OpView& v) {
+RowBlocks blocks_of(const OpView& v) {
   return visit_cuda(v.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return norm_blocks<T>(v.rows(0), v.columns(0), [](auto shape) { return kResidentBlocks<decltype(shape)>; });
+    return cut_rows<T>(v.rows(0), v.columns(0), [](auto shape) { return kResidentBlocks<decltype(shape)>; });
   });
 }
 
@@ -191,7 +191,7 @@ int64_t rmsnorm_grad_cuda_workspace(const OpView& v, const CudaTraits&) {
 }
 
 CudaKernel rmsnorm_grad_cuda(const OpView& v, const CudaTraits&) {
-  const NormBlocks blocks = blocks_of(v);
+  const RowBlocks blocks = blocks_of(v);
   const int64_t columns = v.columns(0);
   const bool wants_weight = v.has_output(1);
   const Bind bind = wants_weight ? v.op().outputs[1].bind : Bind::write;
