@@ -30,7 +30,7 @@ std::string Communicator::where() const { return fmt::format("{} at {} of step {
 
 void Communicator::did_not_answer(std::vector<int64_t> peers) const {
   std::ranges::sort(peers);
-  peers.erase(std::ranges::unique(peers).begin(), peers.end());
+  peers.erase(std::unique(peers.begin(), peers.end()), peers.end());
   std::string names;
   for (const int64_t peer : peers) names += fmt::format("{}{}", names.empty() ? "" : ", ", named(peer));
   throw RankError(fmt::format(

@@ -124,10 +124,11 @@ class EdgeFinder {
   // Every life of `a` before each life of `b` that begins, later in the text, in the section call where it ends.
   void need_turns(const Order& order, const std::vector<Span>& a, const std::vector<Span>& b) {
     for (const Span& x : a) {
-      for (const Span& y : std::ranges::equal_range(b, x.last_call, {}, &Span::first_call)) {
-        if (x.last >= y.first) continue;
+      auto y = std::ranges::lower_bound(b, x.last_call, {}, &Span::first_call);
+      for (; y != b.end() && y->first_call == x.last_call; ++y) {
+        if (x.last >= y->first) continue;
         for (const int i : x.ends) {
-          for (const int j : y.begins) need_instances(order, i, j);
+          for (const int j : y->begins) need_instances(order, i, j);
         }
       }
     }

@@ -93,7 +93,8 @@ std::string logarithmic_label(double tick) {
 
 std::vector<double> decades(const Range& range, std::initializer_list<double> factors) {
   std::vector<double> ticks;
-  for (double e = std::floor(std::log10(range.low)); e <= std::log10(range.high) + kSlack; ++e) {
+  const auto last = static_cast<int>(std::floor(std::log10(range.high) + kSlack));
+  for (auto e = static_cast<int>(std::floor(std::log10(range.low))); e <= last; ++e) {
     for (const double factor : factors) {
       const double tick = factor * std::pow(10, e);
       if (tick >= range.low * (1 - kSlack) && tick <= range.high * (1 + kSlack)) ticks.push_back(tick);

@@ -44,8 +44,8 @@ Repeated validations_of(const OpTable& ops, const RunConfig& c, const Worker& wo
   const int64_t times = due_times(steps_done, c.max_steps, c.validation_every) + 1;
   const int64_t batches = (c.validation_windows + c.micro_batch - 1) / c.micro_batch;
   const int64_t ranks = worker.mesh.ranks();
-  const auto rounds = static_cast<double>(times * ((batches + ranks - 1) / ranks));
-  return {times, rounds * batch_seconds(ops, c, worker, costs)};
+  const int64_t rounds = times * ((batches + ranks - 1) / ranks);
+  return {times, static_cast<double>(rounds) * batch_seconds(ops, c, worker, costs)};
 }
 
 Repeated checkpoints_of(const RunConfig& c, const Program& training, const CostSource& costs, int64_t steps_done) {

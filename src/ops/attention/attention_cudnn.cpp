@@ -78,7 +78,7 @@ SdpaCase turn_of(const SdpaCase& whole) {
   turn.batch = 1;
   turn.kv_heads = 1;
   turn.heads = whole.heads / whole.kv_heads;
-  const int64_t most = std::max<int64_t>(kMostScoreBytes / score_bytes(turn), 1);
+  const int64_t most = std::max<int64_t>(kMostScoreBytes / score_bytes(turn), 1);  // NOLINT: some head, some token
   turn.kv_heads = largest_divisor(whole.kv_heads, most);
   turn.heads *= turn.kv_heads;
   if (turn.kv_heads == whole.kv_heads) turn.batch = largest_divisor(whole.batch, most / whole.kv_heads);

@@ -12,7 +12,7 @@
 
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
+#include <utility>
 
 namespace centavo::flash {
 
@@ -134,26 +134,26 @@ void tile_product(int64_t m, Strided<const A> a, Strided<const A> b, Strided<A> 
   }
 }
 
-// The rows of a square block of kVectorLanes vectors become its columns: in step s, elements that stand s off the
-// diagonal of their 2 s by 2 s block change places.
+// Of two rows that stand `step` apart in a block: elements that stand so far off the diagonal change places.
+template <int step, class A, int... lane>
+inline void swap_off_diagonal(Vector<A>& upper, Vector<A>& lower, std::integer_sequence<int, lane...>) {
+  constexpr int lanes = sizeof...(lane);
+  const Vector<A> a = upper;
+  const Vector<A> b = lower;
+  upper = __builtin_shufflevector(a, b, ((lane & step) == 0 ? lane : lanes + lane - step)...);
+  lower = __builtin_shufflevector(a, b, ((lane & step) == 0 ? lane + step : lanes + lane)...);
+}
+
+// The rows of a square block of kVectorLanes vectors become its columns, in steps of 1, 2, 4, ...
 template <int step, class A>
-inline void swap_off_diagonal(Vector<A>* block) {
+inline void transpose(Vector<A>* block) {
   constexpr int lanes = static_cast<int>(kVectorLanes<A>);
-  using Index = std::conditional_t<sizeof(A) == 8, int64_t, int32_t>;
-  Vector<Index> low, high;
-  for (int l = 0; l < lanes; ++l) {
-    low[l] = (l & step) == 0 ? l : lanes + l - step;
-    high[l] = (l & step) == 0 ? l + step : lanes + l;
-  }
 #pragma GCC unroll 16
   for (int i = 0; i < lanes; ++i) {
     if ((i & step) != 0) continue;
-    const Vector<A> a = block[i];
-    const Vector<A> b = block[i + step];
-    block[i] = __builtin_shuffle(a, b, low);
-    block[i + step] = __builtin_shuffle(a, b, high);
+    swap_off_diagonal<step, A>(block[i], block[i + step], std::make_integer_sequence<int, lanes>());
   }
-  if constexpr (2 * step < lanes) swap_off_diagonal<2 * step, A>(block);
+  if constexpr (2 * step < lanes) transpose<2 * step, A>(block);
 }
 
 }  // namespace centavo::flash

@@ -31,7 +31,7 @@ struct Documents {
   // f(document) in order, until it returns false.
   template <class F>
   void each(const F& f) const {
-    int64_t begin = std::clamp<int64_t>(cu_seqlens[0], 0, tokens);
+    int64_t begin = std::clamp<int64_t>(cu_seqlens[0], 0, tokens);  // NOLINT: an operand of the op
     for (int64_t d = 0; d < count; ++d) {
       const int64_t end = std::clamp<int64_t>(cu_seqlens[d + 1], begin, tokens);
       if (!f(Document{d, begin, end - begin})) return;
@@ -75,7 +75,7 @@ inline Item item_at(const Documents& documents, int64_t rows_per_token, int64_t 
       index -= tiles * kv_heads;
       return true;
     }
-    const int64_t first_head = index / (tiles * together) * together;
+    const int64_t first_head = index / (tiles * together) * together;  // NOLINT: index < tiles * kv_heads
     const int64_t turns = std::min(together, kv_heads - first_head);
     const int64_t turn = index - tiles * first_head;
     const int64_t begin = turn / turns * kTile;
@@ -167,7 +167,7 @@ void load_transposed(int64_t rows, int64_t columns, A scale, const Address& addr
     for (int64_t c = 0; c < columns; c += lanes) {
       Vector<A> block[lanes];
       for (int64_t i = 0; i < lanes; ++i) block[i] = load_vector(strip + i * strip_row + c);
-      swap_off_diagonal<1, A>(block);
+      transpose<1, A>(block);
       for (int64_t i = 0; i < lanes; ++i) std::memcpy(tile + (c + i) * kTile + r, &block[i], sizeof(block[i]));
     }
   }
