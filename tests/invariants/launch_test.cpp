@@ -127,7 +127,7 @@ TEST_F(Launched, EndWellTogether) {
 
 TEST_F(Launched, ADeathIsNamedWithinFiveSeconds) {
   const auto seed = static_cast<uint64_t>(Clock::now().time_since_epoch().count());
-  const auto victim = static_cast<int64_t>(RandomStream(seed, stream_of("victim", 6)).uniform(0) * kRanks);
+  const auto victim = static_cast<int64_t>(RandomStream{seed, stream_of("victim", 6)}.uniform(0) * kRanks);
   Process parent(words({}, {"stop"}), {.program = launched_ranks_path()});
   await_step(parent, 5);
   const auto start = Clock::now();

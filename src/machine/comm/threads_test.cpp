@@ -100,12 +100,12 @@ void send_sizes(Communicator& c, size_t sent, size_t expected) {
 }
 
 TEST(ThreadWorld, NamesTheSenderOfAnotherSize) {
-  for (const auto& [sent, expected] : {std::pair{8, 4}, {4, 8}, {0, 1}}) {
-    const auto errors =
-        errors_of(2, [&](Communicator& c) { send_sizes(c, static_cast<size_t>(sent), static_cast<size_t>(expected)); });
+  using Sizes = std::pair<size_t, size_t>;  // sent, expected
+  for (const Sizes& s : {Sizes{8, 4}, Sizes{4, 8}, Sizes{0, 1}}) {
+    const auto errors = errors_of(2, [&](Communicator& c) { send_sizes(c, s.first, s.second); });
     ASSERT_EQ(errors.size(), 3U);
-    EXPECT_THAT(errors[1], AllOf(HasSubstr(fmt::format("sent {} bytes where rank 1 on host ", sent)),
-                                 HasSubstr(fmt::format("expected {} bytes", expected)), Not(HasSubstr("rank 2"))));
+    EXPECT_THAT(errors[1], AllOf(HasSubstr(fmt::format("sent {} bytes where rank 1 on host ", s.first)),
+                                 HasSubstr(fmt::format("expected {} bytes", s.second)), Not(HasSubstr("rank 2"))));
     EXPECT_THAT(errors[0], HasSubstr("rank 1 on host "));
   }
 }

@@ -43,7 +43,7 @@ struct Typed {
 
   void* data() {
     const auto start = reinterpret_cast<uintptr_t>(bytes.data());
-    return reinterpret_cast<void*>((start + kAlignment - 1) / kAlignment * kAlignment);
+    return bytes.data() + ((start + kAlignment - 1) / kAlignment * kAlignment - start);
   }
   template <class T>
   T* at() {
