@@ -7,6 +7,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "base/nearest.h"
 #include "passes/shard.h"
 #include "train/schedule.h"
 
@@ -234,7 +235,7 @@ std::string broken_limits(const Limits& limits, double value) {
 
 std::string broken_choice(const Choices& choices, const std::string& value) {
   if (std::ranges::count(choices, value) > 0) return {};
-  return fmt::format("must be one of {}", fmt::join(choices, ", "));
+  return fmt::format("must be one of {}{}", fmt::join(choices, ", "), did_you_mean(value, choices));
 }
 
 }  // namespace

@@ -188,7 +188,7 @@ TEST(RunConfig, Devices) {
   for (const char* key : {"device", "deterministic"}) {
     EXPECT_EQ(std::ranges::count(keys_free_on_resume(), key), 1) << key;
   }
-  expect_override_error("device=gpu", "device must be one of cpu, cuda, auto");
+  expect_override_error("device=gpu", "device must be one of cpu, cuda, auto, did you mean cpu?");
   expect_override_error("deterministic=1", "deterministic must be true or false");
 }
 
@@ -236,7 +236,7 @@ TEST(RunConfig, ValuesOutOfRange) {
   expect_override_error("min_lr_ratio=1.5", "min_lr_ratio must be at most 1");
   expect_override_error("validation_fraction=1.0", "validation_fraction must be below 1");
   expect_override_error("seed=-1", "seed must be at least 0");
-  expect_override_error("precision=bf17", "precision must be one of fp32, bf16, bf16-stochastic");
+  expect_override_error("precision=bf17", "precision must be one of fp32, bf16, bf16-stochastic, did you mean bf16?");
   expect_override_error("schedule=step", "schedule must be one of constant, linear, cosine, wsd");
   EXPECT_EQ(parse(kMinimal, {"learning_rate=0"}).learning_rate, 0.0);
   EXPECT_EQ(parse(kMinimal, {"max_steps=9007199254740992"}).max_steps, 9007199254740992);
