@@ -29,6 +29,7 @@ template <class T>
 std::vector<T> all_gather_values(Communicator& c, const T value) {
   std::vector<T> values(static_cast<size_t>(c.ranks()), value);
   std::vector<std::span<std::byte>> room;
+  room.reserve(values.size());
   for (T& slot : values) room.push_back(std::as_writable_bytes(std::span(&slot, 1)));
   swap_with_all(c, std::as_bytes(std::span(&value, 1)), room);
   return values;
@@ -67,8 +68,10 @@ void barrier(Communicator& communicator) { all_gather_values(communicator, uint8
 std::vector<std::string> all_gather_texts(Communicator& communicator, const std::string& text) {
   const auto sizes = all_gather_values(communicator, static_cast<int64_t>(text.size()));
   std::vector<std::string> texts;
+  texts.reserve(sizes.size());
   for (const int64_t size : sizes) texts.emplace_back(static_cast<size_t>(size), '\0');
   std::vector<std::span<std::byte>> room;
+  room.reserve(texts.size());
   for (std::string& slot : texts) room.push_back(room_of(slot));
   swap_with_all(communicator, bytes_of(text), room);
   texts[static_cast<size_t>(communicator.rank())] = text;

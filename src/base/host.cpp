@@ -1,5 +1,6 @@
 #include "base/host.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -81,7 +82,7 @@ std::vector<Cgroup> cgroups_of(const std::string& root, const std::string& contr
     const std::string path = line.substr(second + 1);
     if (names.empty()) found.push_back({root + "/sys/fs/cgroup", path, true});
     if (("," + names + ",").find("," + controller + ",") != std::string::npos) {
-      found.push_back({root + "/sys/fs/cgroup/" + controller, path, false});
+      found.push_back({fmt::format("{}/sys/fs/cgroup/{}", root, controller), path, false});
     }
   }
   return found;
@@ -189,7 +190,7 @@ int64_t free_disk_bytes(const std::string& path) {
 std::string find_program(const std::string& name, const std::string& path_variable) {
   std::istringstream stream(path_variable);
   for (std::string directory; std::getline(stream, directory, ':');) {
-    const std::string path = (directory.empty() ? "." : directory) + "/" + name;
+    std::string path = (directory.empty() ? "." : directory) + "/" + name;
     if (::access(path.c_str(), X_OK) == 0 && fs::is_regular_file(path)) return path;
   }
   return "";

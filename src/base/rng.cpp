@@ -18,7 +18,7 @@ constexpr int64_t kLanes = 8;
 
 // A word of eight counters: the low halves of 64-bit lanes. What stands in the high halves does not matter, as the
 // product of 32 by 32 bits reads the low ones alone.
-typedef uint64_t Word __attribute__((vector_size(kLanes * sizeof(uint64_t))));
+using Word __attribute__((vector_size(kLanes * sizeof(uint64_t)))) = uint64_t;
 
 inline Word multiply_low_halves(Word a, uint64_t b) {
   const Word factor = Word{} + b;

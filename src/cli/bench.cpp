@@ -45,7 +45,7 @@ struct BenchArguments {
 
 // The profile's file, its directory made.
 std::string profile_path(const BenchArguments& arguments, DeviceKind device) {
-  const std::string file = arguments.out.empty() ? profile_place(device) : arguments.out;
+  std::string file = arguments.out.empty() ? profile_place(device) : arguments.out;
   if (file.empty()) user_error("neither XDG_CACHE_HOME nor HOME is set; name the file with --out FILE");
   make_directories(parent_directory(file));
   return file;

@@ -31,7 +31,7 @@ const char* environment(const char* name) { return std::getenv(name); }
 // Whether this build has MPI is asked before anything starts.
 std::string find_mpirun() {
   const char* path = environment("PATH");
-  const std::string mpirun = find_program("mpirun", path == nullptr ? "" : path);
+  std::string mpirun = find_program("mpirun", path == nullptr ? "" : path);
   if (mpirun.empty()) {
     user_error("--ranks needs mpirun, which is not in PATH; install openmpi-bin and libopenmpi-dev");
   }

@@ -44,7 +44,7 @@ void refuse_unexportable(const std::string& directory) {
 
 std::string model_path(const std::string& directory) {
   if (fs::exists(directory + "/config.json")) return directory;
-  const std::string inside = directory + "/model";
+  std::string inside = directory + "/model";
   if (fs::exists(inside + "/config.json")) return inside;
   if (is_checkpoint(directory)) refuse_checkpoint(directory);
   if (fs::exists(directory + "/config.toml")) refuse_unfinished(directory);

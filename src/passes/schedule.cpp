@@ -225,6 +225,7 @@ class Release {
       layer.writers.push_back(first_writer(i));
     }
     std::vector<const Sent*> sent;
+    sent.reserve(layers.size());
     for (const auto& [number, layer] : layers) sent.push_back(&layer);
     for (size_t k = 2; k < sent.size(); ++k) {
       for (const int writer : sent[k]->writers) wait(sent[k - 2]->last, writer);

@@ -26,6 +26,7 @@ constexpr std::array<Row, 6> kRows = {{
 const std::vector<std::string>& shard_rule_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all;
+    all.reserve(std::size(kRows));
     for (const Row& row : kRows) all.emplace_back(row.name);
     return all;
   }();

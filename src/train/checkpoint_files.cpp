@@ -217,7 +217,7 @@ const StoredTensor* Checkpoint::find(std::string_view name) const {
 std::string write_checkpoint(const std::string& out_dir, const CheckpointContents& contents,
                              Communicator& communicator) {
   CHECK(contents.step >= 0, "step {}", contents.step);
-  const std::string target = directory_of(out_dir, contents.step);
+  std::string target = directory_of(out_dir, contents.step);
   const std::string unfinished = target + std::string(kUnfinished);
   try {
     write_files(unfinished, contents, communicator);
@@ -295,7 +295,7 @@ void prune_checkpoints(const std::string& out_dir, int64_t keep, Communicator& c
     kept.resize(std::min(kept.size(), static_cast<size_t>(keep)));
     for (const std::string& name : names_in(parent)) {
       const bool ours = step_of(name) || (name.starts_with(kPrefix) && name.ends_with(kUnfinished));
-      const std::string directory = parent + "/" + name;
+      const std::string directory = fmt::format("{}/{}", parent, name);
       const bool keeps = std::ranges::count(kept, directory, &CheckpointPlace::directory) > 0;
       if (ours && !keeps) remove_tree(directory);
     }
@@ -328,7 +328,7 @@ std::vector<CheckpointPlace> list_checkpoints(const std::string& out_dir) {
   std::vector<CheckpointPlace> places;
   for (const std::string& name : names_in(parent)) {
     const std::optional<int64_t> step = step_of(name);
-    const std::string directory = parent + "/" + name;
+    const std::string directory = fmt::format("{}/{}", parent, name);
     if (step && fs::exists(directory + "/" + kManifest)) places.push_back({*step, directory});
   }
   std::sort(places.begin(), places.end(), [](const auto& a, const auto& b) { return a.step > b.step; });

@@ -100,6 +100,7 @@ std::vector<TensorPieces> share_out(Communicator& communicator, std::span<const 
   std::map<std::string, Holding> holdings;
   for (size_t rank = 0; rank < texts.size(); ++rank) add(holdings, static_cast<int64_t>(rank), texts[rank]);
   std::vector<TensorPieces> tensors;
+  tensors.reserve(holdings.size());
   for (const auto& [name, holding] : holdings) {
     tensors.push_back({name, holding.dtype, holding.shape, share(name, holding)});
   }

@@ -51,7 +51,7 @@ std::string write_report(const std::string& run_dir) {
   if (!std::filesystem::exists(log)) {
     user_error("there is no {}; name the directory of a run that has begun", log);
   }
-  const std::string path = run_dir + "/report.html";
+  std::string path = run_dir + "/report.html";
   write_file_atomic(path, report_html(read_metrics(log)));
   return path;
 }

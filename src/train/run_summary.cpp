@@ -24,12 +24,14 @@ std::vector<StepRecord> steps_of_last_start(const MetricsFile& metrics) {
 
 std::vector<double> rates(const std::vector<StepRecord>& steps) {
   std::vector<double> values;
+  values.reserve(steps.size());
   for (const StepRecord& s : steps) values.push_back(s.tok_s);
   return values;
 }
 
 std::vector<double> peak_shares(const std::vector<StepRecord>& steps) {
   std::vector<double> values;
+  values.reserve(steps.size());
   for (const StepRecord& s : steps) values.push_back(s.mfu.value_or(NAN));
   return values;
 }

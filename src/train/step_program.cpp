@@ -69,7 +69,7 @@ struct NamedPass {
 };
 
 constexpr NamedPass kPasses[] = {
-    {"forward", [](Program, const Request& r) { return forward_of(r); }},
+    {"forward", [](Program, const Request& r) { return forward_of(r); }},  // NOLINT: one type for all
     {"differentiate", [](Program p, const Request& r) { return differentiate(std::move(p), r.ops); }},
     {"units", [](Program p, const Request& r) { return units(std::move(p), r.ops); }},
     {"optimize", [](Program p, const Request& r) { return optimize(std::move(p), r.ops, optimizer_of(r.config)); }},

@@ -85,7 +85,7 @@ std::string Trainer::save() {
   compare_weights();
   const std::string program = print(machine_->program());
   const std::vector<StatePart> state = state_parts(*machine_);
-  const std::string directory = write_checkpoint(
+  std::string directory = write_checkpoint(
       config_.out, {steps_done_, program_hash_, corpus_->hash, print(config_), program, state}, world_);
   prune_checkpoints(config_.out, config_.keep_checkpoints, world_);
   status_.state(RankState::training);

@@ -30,7 +30,7 @@ std::string choices_of(std::string_view kind, const Program& program, const Cuda
 }  // namespace
 
 std::string attention_choice(const Program& program, const CudaTraits& gpu) {
-  const std::string forward = choices_of("attention", program, gpu);
+  std::string forward = choices_of("attention", program, gpu);
   const std::string backward = choices_of("attention_grad", program, gpu);
   if (backward.empty() || forward == backward) return forward;
   return fmt::format("{}; backward {}", forward, backward);

@@ -112,6 +112,7 @@ std::vector<KindTime> by_kind(const std::vector<Span>& spans) {
     kind.seconds += span.seconds();
   }
   std::vector<KindTime> result;
+  result.reserve(kinds.size());
   for (const auto& [name, kind] : kinds) result.push_back(kind);
   std::ranges::stable_sort(result, std::ranges::greater(), &KindTime::seconds);
   return result;

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "ops/adamw/adamw.h"
 #include "tests/support/adamw_cases.h"
@@ -180,8 +181,8 @@ TEST(AdamWCuda, NanAndInfinityStay) {
   in["w"][3] = std::nan("");
   in["m"][18] = std::nan("");
   in["v"][41] = std::nan("");
-  in["w"][64] = -INFINITY;
-  in["v"][80] = INFINITY;
+  in["w"][64] = -std::numeric_limits<double>::infinity();
+  in["v"][80] = std::numeric_limits<double>::infinity();
   const Pair result = run(types, 100, {.rounding = "stochastic"}, in);
   for (const char* name : {"w", "m", "v"}) {
     for (size_t i = 0; i < 100; ++i) {

@@ -201,7 +201,7 @@ std::string refusal_of_plan(const SdpaCase& turn, CudaLibraries& libraries) {
 }
 
 std::string refusal_of(const Request& r, const CudaTraits& traits) {
-  const std::string refusal = refusal_by_rule(r, traits);
+  std::string refusal = refusal_by_rule(r, traits);
   if (!refusal.empty()) return refusal;
   if (!cudnn_library().refusal.empty()) return cudnn_library().refusal;
   return traits.libraries == nullptr ? "" : refusal_of_plan(turn_of(r.whole), *traits.libraries);
@@ -385,7 +385,7 @@ std::string cudnn_attention_refusal(const OpView& view, const CudaTraits& traits
 }
 
 std::string cudnn_attention_name(const OpView& view, const CudaTraits& traits) {
-  const std::string name = "cuDNN " + cudnn_version_text(cudnn_library().version);
+  std::string name = "cuDNN " + cudnn_version_text(cudnn_library().version);
   if (traits.libraries == nullptr) return name;
   const SdpaCase turn = turn_of(request_of(view, traits).whole);
   return fmt::format("{} ({} of {} MiB)", name, sdpa_plan(turn, *traits.libraries)->workspace_bytes() / kMiB,

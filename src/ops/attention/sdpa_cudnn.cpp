@@ -201,7 +201,7 @@ class FrontendPlan : public SdpaPlan {
     } else {
       add_backward(graph_, c);
     }
-    const fe::error_t error = graph_.build(handle_, {fe::HeurMode_t::A});
+    fe::error_t error = graph_.build(handle_, {fe::HeurMode_t::A});
     if (error.is_bad()) return error;
     return graph_.get_workspace_size(workspace_bytes_);
   }

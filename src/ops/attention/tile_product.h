@@ -46,7 +46,7 @@ struct Strided {
 
 template <class A>
 struct VectorOf {
-  typedef A type __attribute__((vector_size(kVectorBytes)));
+  typedef A type __attribute__((vector_size(kVectorBytes)));  // NOLINT: using drops it from a dependent type
 };
 
 template <class A>

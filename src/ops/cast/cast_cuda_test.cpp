@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "ops/cast/cast.h"
 #include "tests/support/cuda_check.h"
@@ -14,7 +15,7 @@ Forward nearest(DType from, DType to, int64_t count) {
   };
 }
 
-Forward stochastic(int64_t count, std::optional<Shard> shard = std::nullopt) {
+Forward stochastic(int64_t count, const std::optional<Shard>& shard = std::nullopt) {
   return [=](Builder& b) {
     const BufferId y = b.control("y", DType::bf16, {count});
     b.program.buffer(y).shard = shard;
@@ -59,7 +60,8 @@ TEST(CastCuda, StochasticDrawsTheSameBits) {
   // wide seeds and steps
   expect_cuda_equals_cpu(stochastic(500), drawn(500, 0x1p52 + 5, 0x1p40 + 1), DType::f32, {"y"});
   Tensors far = drawn(4, 1, 2);
-  far["x"] = {INFINITY, -INFINITY, 0x1.fffffep127, -0.0};
+  const double infinity = std::numeric_limits<double>::infinity();
+  far["x"] = {infinity, -infinity, 0x1.fffffep127, -0.0};
   expect_cuda_equals_cpu(stochastic(4), far, DType::f32, {"y"});
 }
 

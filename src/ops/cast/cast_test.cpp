@@ -16,7 +16,7 @@ Forward nearest(DType from, DType to, int64_t count) {
   };
 }
 
-Forward stochastic(int64_t count, std::optional<Shard> shard = std::nullopt) {
+Forward stochastic(int64_t count, const std::optional<Shard>& shard = std::nullopt) {
   return [=](Builder& b) {
     const BufferId y = b.control("y", DType::bf16, {count});
     b.program.buffer(y).shard = shard;

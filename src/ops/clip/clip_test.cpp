@@ -89,7 +89,7 @@ TEST(Clip, Repeatable) {
 }
 
 TEST(Clip, Rejects) {
-  const auto with = [](Shape partials, Shape loss, Shape count, double max_norm) -> Forward {
+  const auto with = [](const Shape& partials, const Shape& loss, const Shape& count, double max_norm) -> Forward {
     return [=](Builder& b) {
       clip(b,
            {b.stream_in("partials", DType::f32, partials), b.stream_in("loss", DType::f32, loss),

@@ -41,7 +41,7 @@ void add(const A* right, int64_t n, A* left) {
 
 template <class T>
 void store(const Carry<T>* sum, int64_t n, T* y, Bind bind) {
-  if (bind == Bind::write) {
+  if (bind == Bind::write) {  // NOLINT: the loops differ
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] = convert<T>(sum[i]);
   } else {

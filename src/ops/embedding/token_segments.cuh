@@ -13,7 +13,7 @@
 // Every block reads all tokens twice, from the L2 cache but for the first time: 8 * 2^b bytes a token, 2^b being 128
 // and, above 262,144 ids, the power of two that leaves a part 2,048. Writes 4 bytes an id and a token, and 8 more a
 // token of parts with more than 4,096. One warp gives a part's tokens their places, 128 at a time: where most tokens
-// are one id, it takes as long as that id's sum.
+// are one id, it goes over nearly all of them.
 #pragma once
 
 #include <cstdint>

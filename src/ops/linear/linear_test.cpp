@@ -53,7 +53,7 @@ double largest(const std::vector<double>& values) {
 }
 
 // The contract's bound over sums of k products: the program run on magnitudes gives |x||weight|^T + |bias|.
-double bound(const Forward& forward, Tensors inputs, const std::string& name, int64_t k) {
+double bound(const Forward& forward, Tensors inputs, const std::string& name, int64_t k) {  // NOLINT: changes inputs
   const Program program = build(forward, DType::f64);
   const double exact = largest(run_step(program, inputs).at(name));
   for (auto& [input, values] : inputs) {

@@ -117,7 +117,7 @@ TEST(LinearDxSwiGluGrad, IsNotMadeOfOtherPairs) {
 }
 
 TEST(LinearDxSwiGluGrad, RejectsShapes) {
-  const auto called = [](Shape dy, Shape weight, Shape gate_up) {
+  const auto called = [](const Shape& dy, const Shape& weight, const Shape& gate_up) {
     return [=](Builder& b) {
       b.call("linear_dx_swiglu_grad",
              {b.parameter("dy", dy), b.parameter("weight", weight), b.parameter("gate_up", gate_up)}, {"dgate_up"});

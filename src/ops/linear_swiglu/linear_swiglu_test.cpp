@@ -106,7 +106,7 @@ TEST(LinearSwiGlu, IsNotMadeOfOtherPairs) {
 }
 
 TEST(LinearSwiGlu, RejectsShapes) {
-  const auto called = [](Shape h, Shape weight) {
+  const auto called = [](const Shape& h, const Shape& weight) {
     return [=](Builder& b) {
       b.call("linear_swiglu", {b.parameter("h", h), b.parameter("weight", weight)}, {"gate_up", "s"});
     };

@@ -30,7 +30,10 @@ Forward rotated(Size n) {
 // Documents packed into one row of tokens: positions start anew every 13 tokens, each document further out.
 Tensors inputs(const Forward& forward, int64_t rows) {
   Tensors in = random_inputs(build(forward));
-  for (int64_t r = 0; r < rows; ++r) in["positions"].push_back(static_cast<double>(r % 13 + 977 * (r / 13)));
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t position = r % 13 + 977 * (r / 13);
+    in["positions"].push_back(static_cast<double>(position));
+  }
   return in;
 }
 
@@ -96,7 +99,7 @@ TEST(Rope, Repeatable) {
 }
 
 TEST(Rope, RejectsShapes) {
-  const auto with = [](Shape qkv, Shape table, int64_t heads) {
+  const auto with = [](const Shape& qkv, const Shape& table, int64_t heads) {
     return
         [=](Builder& b) { rope(b, "y", b.parameter("qkv", qkv), b.stream_in("table", DType::f32, table), heads, 1); };
   };

@@ -21,8 +21,8 @@ constexpr int64_t kWidth = 8;
 constexpr int64_t kWidth = 4;
 #endif
 constexpr int64_t kRegisters = kSumLanes / kWidth;
-typedef double Lanes __attribute__((vector_size(kWidth * sizeof(double))));
-typedef float Floats __attribute__((vector_size(kWidth * sizeof(float))));
+using Lanes __attribute__((vector_size(kWidth * sizeof(double)))) = double;
+using Floats __attribute__((vector_size(kWidth * sizeof(float)))) = float;
 
 template <class Vector>
 Vector load(const void* from) {
